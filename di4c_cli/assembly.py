@@ -1,0 +1,163 @@
+"""Putting a training run together: every piece of input is checked here, before a run directory is made."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from di4c_cli import __version__, recipe_file
+from di4c_cli.cards import model_card
+from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.segment import Cast
+from di4c_cli.core.students import init_from
+from di4c_cli.core.teachers.network import untrained
+from di4c_cli.core.trainer import Trainer
+from di4c_cli.drawing import draw
+from di4c_cli.errors import RecipeError, UsageError
+from di4c_cli.runs import RunDirectory, Status, runs_root
+from di4c_cli.session import process_identity
+from di4c_cli.sources import House, Models, find_teacher, plan_of
+from di4c_cli.writing import write_preview
+
+Narrate = Callable[[str], None]
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+
+def prepare(
+    loaded: recipe_file.LoadedRecipe,
+    role: str,
+    device: torch.device,
+    name: str | None,
+    resume: RunDirectory | None,
+    teacher: str | None,
+    progress: Progress,
+    narrate: Narrate,
+) -> tuple[Trainer, Dataset]:
+    """Everything up to the first step. All that can be wrong with the input is found before a run directory is made."""
+    recipe = loaded.recipe
+    house = House.build(recipe)
+    data = house.dataset()
+    cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
+    run = resume or RunDirectory.create(loaded.name, role, name)
+    status = Status(recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity())
+    models = Models(cast.teacher, cast.student) if role == "student" else Models(cast.student, None)
+    trainer = Trainer(
+        cast=cast,
+        model=model,
+        losses=settings.losses,
+        times=settings.times,
+        config=settings.train,
+        run=run,
+        status=status,
+        header={
+            "di4c": __version__,
+            "name": loaded.name,
+            "role": role,
+            "teacher": str(teacher_folder.resolve()) if teacher_folder and role == "student" else None,
+            "recipe": recipe_file.resolved(loaded)["config"],
+        },
+        card=lambda step: model_card(loaded.name, recipe, role, step),
+        preview=Previewer(house, models, run, device),
+        preview_every=recipe.preview.every,
+        progress=progress,
+        narrate=narrate,
+        device=device,
+    )
+    if resume is not None and resume.checkpoints():
+        folder = resume.checkpoints()[-1]
+        trainer.resume(folder)
+        run.truncate_metrics(trainer.step)
+        narrate(f"resuming {run.name} at step {trainer.step}")
+    elif resume is None:
+        run.write_recipe(loaded.text)
+        run.write_resolved(recipe_file.resolved(loaded, role, sys.argv))
+    run.write_status(status)
+    run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
+    return trainer, data
+
+
+def build_cast(
+    loaded: recipe_file.LoadedRecipe, role: str, house: House, data: Dataset, device: torch.device, teacher: str | None
+) -> tuple[Cast, torch.nn.Module, Path | None, Any]:
+    """The models of a training run, the one that is trained, the teacher's folder, and the settings to train with."""
+    recipe, process = loaded.recipe, house.process
+    if role == "teacher":
+        if not recipe.teacher.trained:
+            raise UsageError(f"{loaded.name}: its teacher is {recipe.teacher.kind}, there is nothing to train", "go on with di4c distill")
+        torch.manual_seed(recipe.teacher.train.seed)
+        model = built(loaded, "network", lambda: untrained(recipe.network, process))
+        return Cast(process=process, student=model), model, None, recipe.teacher
+    folder = find_teacher(loaded.name, recipe, teacher)
+    guide = built(loaded, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))
+    torch.manual_seed(recipe.train.seed)
+    model = built(loaded, "student", lambda: recipe.student.build(recipe.network, process))
+    if recipe.student.init == "teacher":
+        built(loaded, "student.init", lambda: init_from(model, guide))
+    if isinstance(guide, torch.nn.Module):
+        guide.to(device)
+    cast = Cast(
+        process=process,
+        student=model,
+        num_latents=recipe.student.num_latents if recipe.student.kind != "product" else 1,
+        teacher=guide,
+        teacher_sampler=recipe.teacher_sampler.build(process),
+    )
+    return cast, model, folder, recipe
+
+
+def built(loaded: recipe_file.LoadedRecipe, key: str, build: Callable[[], Any]) -> Any:
+    """What a section builds; pieces that do not fit together are an error of the recipe, at that section."""
+    try:
+        return build()
+    except ValueError as error:
+        raise RecipeError(f"{loaded.path}: {key}: {error}") from error
+
+
+class Previewer:
+    """Draws previews at a fixed seed; the teacher of a distillation never changes, so it is drawn once."""
+
+    def __init__(self, house: House, models: Models, run: RunDirectory, device: torch.device) -> None:
+        self.house, self.models, self.run, self.device = house, models, run, device
+        self.kept: dict[tuple[str, int], torch.Tensor] = {}
+
+    def __call__(self, step: int) -> None:
+        recipe = self.house.recipe
+        drawn = {}
+        for role in ("teacher", "student"):
+            if getattr(self.models, role) is None:
+                continue
+            for steps in recipe.preview.steps:
+                key = (role, steps)
+                if key not in self.kept or role == "student" or self.models.student is None:
+                    self.kept[key] = draw(
+                        self.house, plan_of(recipe, self.models, steps, role, 0), recipe.preview.num, recipe.preview.num, 0, self.device
+                    )
+                drawn[key] = self.kept[key]
+        write_preview(self.house.codec, drawn, self.run.path / "samples" / f"step-{step}")
+
+
+def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None) -> dict[str, Any]:
+    """Build everything, train nothing: sizes, files and memory that a run would take."""
+    house = House.build(loaded.recipe)
+    data = house.dataset()
+    cast, model, folder, settings = build_cast(loaded, role, house, data, torch.device("cpu"), teacher)
+    parameters = sum(p.numel() for p in model.parameters())
+    space, config = house.process.space, settings.train
+    law_mb = config.batch_size // config.accumulate * cast.num_latents * space.num_dims * space.num_states * 4 / 2**20
+    return {
+        "recipe": loaded.name,
+        "role": role,
+        "parameters": parameters,
+        "state_space": {"num_dims": space.num_dims, "num_states": space.num_states},
+        "train_items": len(data.train),
+        "test_items": len(data.test),
+        "steps": config.steps,
+        "batch_size": config.batch_size,
+        "teacher": str(folder) if folder else loaded.recipe.teacher.kind,
+        "weights_mb": 16 * parameters / 2**20,
+        "law_mb": law_mb,
+        "would_write": str(runs_root() / loaded.name / f"{role}-<n>"),
+    }

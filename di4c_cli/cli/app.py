@@ -1,0 +1,98 @@
+"""The program: its commands, each imported when it is needed, and what becomes of errors."""
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from di4c_cli import __version__
+from di4c_cli.cli import console
+from di4c_cli.errors import Di4CError, UsageError
+
+COMMANDS = {
+    "train-teacher": "train_teacher",
+    "distill": "distill",
+    "sample": "sample",
+    "eval": "evaluate",
+    "monitor": "monitor",
+    "recipes": "recipes",
+    "runs": "runs",
+    "doctor": "doctor",
+}
+"""Command names and the modules of this folder; each module has a Typer called `app`."""
+
+ArgumentError = typer.BadParameter.__mro__[1]
+"""Typer's error for wrong arguments of any sort (it names only this kind of it publicly)."""
+
+
+class Commands(TyperGroup):
+    """The top level: lazy, and the one place where errors become a line and an exit code."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"di4c_cli.cli.{COMMANDS[cmd_name]}")
+        command = get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]):
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else "`di4c --help` lists the commands"
+            raise UsageError(f"{args[0]}: no such command", hint)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: typer.Context):
+        try:
+            return super().invoke(ctx)
+        except Di4CError as error:
+            console.error(error)
+            raise typer.Exit(error.exit_code) from None
+        except ArgumentError as error:
+            command = error.ctx.command_path if error.ctx else "di4c"
+            console.error(UsageError(f"{command}: {error.format_message()}", f"see `{command} --help`"))
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"di4c {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def di4c(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Few-step sampling from discrete diffusion models.
+
+    Distil a many-step teacher into a mixture student that keeps the correlations: `di4c distill digits`.
+    """
+
+
+def main() -> None:
+    """Run the program; whoever reads stdout may leave early (`| head`)."""
+    try:
+        try:
+            app(prog_name="di4c")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

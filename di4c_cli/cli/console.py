@@ -1,0 +1,175 @@
+"""What commands print: results to stdout, narration to stderr. The only place in the CLI that knows rich."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from di4c_cli.errors import Di4CError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+UNBOUNDED = 10_000  # columns of a "terminal" that is a file or a pipe: nothing is cut
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    """A console on what the stream is at this moment (rich honours NO_COLOR and TERM=dumb)."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else UNBOUNDED
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+# -- results: stdout -----------------------------------------------------------------------------
+
+
+def print_json(data: Any) -> None:
+    """One JSON document, strict: what is not finite is null."""
+    print(json.dumps(_strict(data), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[str] = ()
+) -> None:
+    """A table; the columns named in `numbers` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    _console().print(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """One `name  value` a line, values aligned."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def can_print(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# -- narration: stderr ---------------------------------------------------------------------------
+
+
+def narrate(text: str, *, style: str | None = None) -> None:
+    """One line on stderr. A reader of stderr who has left is no reason to stop a training run."""
+    try:
+        _console(stderr=True).print(text, style=style, soft_wrap=True)
+    except OSError:
+        return
+
+
+def error(problem: Di4CError) -> None:
+    """The message as it is (an editor finds FILE:LINE at its beginning), the hint behind it."""
+    narrate(str(problem), style="red")
+
+
+class Progress:
+    """Called with (step, steps, row) while something runs.
+
+    A bar with the time left on a terminal; elsewhere one plain line every `interval` seconds: logs stay readable.
+    """
+
+    def __init__(self, label: str, *, quiet: bool = False, interval: float = 10.0) -> None:
+        self.label = label
+        self.quiet = quiet
+        self.interval = interval
+        self._bar: Bar | None = None
+        self._first: tuple[float, int] | None = None  # when it began, and at which step (a resumed run's)
+        self._last_line = -math.inf
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, step: int, steps: int, row: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        now = time.monotonic()
+        self._first = self._first or (now, step)
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self._draw(step, steps, row)
+        elif now - self._last_line >= self.interval or step == steps:
+            self._last_line = now
+            left = self._seconds_left(now, step, steps)
+            eta = f", {clock(left)} left" if left is not None and step < steps else ""
+            narrate(f"{self.label}: {step}/{steps}{_told(row)}{eta}")
+
+    def _draw(self, step: int, steps: int, row: Mapping[str, Any]) -> None:
+        if self._bar is None:
+            from rich import progress
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=None),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TimeRemainingColumn(compact=True),
+                progress.TextColumn("{task.fields[told]}"),
+                console=_console(stderr=True),
+            )
+            self._bar.start()
+            self._bar.add_task(self.label, total=steps, completed=step, told="")
+        self._bar.update(
+            self._bar.task_ids[0], completed=step, total=steps, told=_told(row).removeprefix(", ")
+        )
+
+    def _seconds_left(self, now: float, step: int, steps: int) -> float | None:
+        began, first = self._first or (now, step)
+        return (now - began) / (step - first) * (steps - step) if step > first else None
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """What a row of figures has for the eye: `what` is being done, the loss, the speed."""
+    parts = [str(row["what"])] if row.get("what") else []
+    if isinstance(row.get("loss"), int | float):
+        parts.append(f"loss {row['loss']:.4g}")
+    if isinstance(row.get("samples_per_s"), int | float):
+        parts.append(f"{row['samples_per_s']:.0f} samples/s")
+    return "".join(f", {part}" for part in parts)
+
+
+def clock(seconds: float) -> str:
+    """`1:05` or `2:01:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def colours() -> str:
+    """What rich makes of the terminal: truecolor, 256, standard or none."""
+    return _console().color_system or "none"

@@ -1,0 +1,68 @@
+"""`di4c eval SOURCE`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from di4c_cli.cli import arguments, comparison, console
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    cls=arguments.RecipeCommand, epilog="di4c eval digits --steps 1,2,4 --seeds 0,1,2 --out results/digits"
+)
+def evaluate(
+    source: arguments.Source,
+    overrides: arguments.Overrides = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="K,K,...", help="Numbers of steps; default: the recipe's.", show_default=False),
+    ] = None,
+    num: Annotated[
+        int | None, typer.Option(min=1, help="Samples of each model, K and seed.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Sampling seeds.", show_default=False)
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Some of the recipe's metrics.", show_default=False)
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Of teacher, student, hybrid.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results.json, results.md and frontier.png.", show_default=False),
+    ] = None,
+    device: arguments.Device = "auto",
+    quiet: arguments.Quiet = False,
+    json: arguments.Json = False,
+) -> None:
+    """Compare teacher, student and hybrid over numbers of steps."""
+    step_counts = arguments.number_list("--steps", steps)
+    seed_list = arguments.number_list("--seeds", seeds)
+
+    from di4c_cli import pipeline
+
+    with console.Progress(f"eval {source}", quiet=quiet) as progress:
+        result = pipeline.evaluate(
+            source,
+            steps=step_counts,
+            num=num,
+            seeds=seed_list,
+            metrics=arguments.word_list(metrics),
+            models=arguments.word_list(models),
+            out=out,
+            device=device,
+            overrides=overrides or [],
+            progress=progress,
+        )
+    if json:
+        console.print_json(result)
+        return
+    comparison.print_comparison(result)
+    if out is not None:
+        for path in sorted(out.iterdir()):
+            print(path)

@@ -1,0 +1,154 @@
+"""`di4c runs`: what ran, its state and last figures."""
+
+import csv
+import io
+import json as jsonlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from di4c_cli.cli import arguments, console
+from di4c_cli.errors import UsageError
+from di4c_cli.runs import RunDirectory, runs_root, write_text_atomic
+
+app = typer.Typer(add_completion=False, invoke_without_command=True)
+
+
+@app.callback()
+def runs(ctx: typer.Context, json: arguments.Json = False) -> None:
+    """List the runs; show, compare and export them."""
+    if ctx.invoked_subcommand is not None:
+        return
+    found = [_summary(run) for run in RunDirectory.find_all()]
+    if json:
+        console.print_json(found)
+    elif not found:
+        console.narrate(f"no runs below {runs_root()} yet; start one: di4c distill digits")
+    else:
+        columns = ["run", "role", "state", "step", "of", "updated"]
+        rows = [
+            [_name(run), run["role"], run["state"], run["step"], run["steps"], _ago(run["updated"])]
+            for run in found
+        ]
+        console.print_table(columns, rows, numbers=["step", "of", "updated"])
+
+
+@app.command()
+def show(run: arguments.Run, json: arguments.Json = False) -> None:
+    """State, checkpoints, previews and last figures of one run."""
+    found = RunDirectory.resolve(run)
+    status = found.status()
+    last: dict[str, Any] = {}
+    for row in found.metrics():
+        last |= row
+    facts = {
+        **_summary(found),
+        "status": asdict(status),
+        "checkpoints": [str(path) for path in found.checkpoints()],
+        "final": str(found.final) if found.final.is_dir() else None,
+        "samples": [str(path) for path in found.samples()],
+        "last": last,
+    }
+    if json:
+        console.print_json(facts)
+        return
+    shown = {key: facts[key] for key in ("run", "recipe", "role", "state")}
+    shown["step"] = f"{status.step} of {status.steps}"
+    shown["time"] = console.clock(status.elapsed)
+    if status.message:
+        shown["message"] = status.message
+    shown["updated"] = f"{_ago(found.updated)} ago"
+    shown["checkpoint"] = facts["final"] or (facts["checkpoints"] or ["none yet"])[-1]
+    shown["previews"] = (facts["samples"] or ["none yet"])[-1]
+    figures = {key: value for key, value in last.items() if key not in ("step", "time", "elapsed")}
+    console.print_facts(shown | {key: _short(value) for key, value in figures.items()})
+
+
+@app.command()
+def diff(a: arguments.Run, b: arguments.Run, json: arguments.Json = False) -> None:
+    """Recipe values in which two runs differ."""
+    first, second = RunDirectory.resolve(a), RunDirectory.resolve(b)
+    values = [run.resolved().get("values", {}) for run in (first, second)]
+    different = {key: [old, new] for key, old, new in differences(*values)}
+    if json:
+        console.print_json({"a": first.path, "b": second.path, "differences": different})
+    elif not different:
+        console.narrate(f"{first.name} and {second.name} have the same recipe values")
+    else:
+        rows = [[key, jsonlib.dumps(old), jsonlib.dumps(new)] for key, (old, new) in different.items()]
+        console.print_table(["key", first.name, second.name], rows)
+
+
+@app.command()
+def export(
+    run: arguments.Run,
+    csv_file: Annotated[
+        str, typer.Option("--csv", metavar="FILE", help="Where to; `-` is stdout.", show_default=False)
+    ],
+    json: arguments.Json = False,
+) -> None:
+    """The curves of a run as a table for other programs."""
+    found = RunDirectory.resolve(run)
+    rows = list(found.metrics())
+    if not rows:
+        raise UsageError(f"{found.path}: has no figures yet", "it must have trained for some steps")
+    if json and csv_file == "-":
+        raise UsageError("--json and --csv - do not go together", "give --csv a file")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if csv_file == "-":
+        print(text.getvalue(), end="")
+        return
+    try:
+        write_text_atomic(Path(csv_file), text.getvalue())
+    except OSError as error:
+        raise UsageError(f"--csv {csv_file}: {error.strerror}") from None
+    if json:
+        console.print_json({"run": found.path, "file": csv_file, "rows": len(rows), "columns": columns})
+    else:
+        print(csv_file)
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Keys of two "values" tables (of resolved.json) whose values differ, with both values."""
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key, {}).get("value"), after.get(key, {}).get("value")
+        if old != new:
+            yield key, old, new
+
+
+def _summary(run: RunDirectory) -> dict[str, Any]:
+    status = run.status()
+    return {
+        "run": str(run.path),
+        "recipe": status.recipe or run.path.parent.name,
+        "role": status.role,
+        "state": status.visible_state,
+        "step": status.step,
+        "steps": status.steps,
+        "updated": run.updated,
+    }
+
+
+def _name(summary: dict[str, Any]) -> str:
+    return RunDirectory(Path(summary["run"])).name
+
+
+def _ago(moment: float) -> str:
+    """`12 s`, `5 min`, `3 h` or `2 d`."""
+    seconds = max(0.0, time.time() - moment)
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,225 @@
+"""What `train-teacher` and `distill` share: from arguments to a finished run."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from di4c_cli import shipped
+from di4c_cli.cli import console
+from di4c_cli.cli.runs import differences
+from di4c_cli.errors import UsageError
+from di4c_cli.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from di4c_cli.recipe_file import LoadedRecipe
+
+COMMANDS = {"teacher": "train-teacher", "student": "distill"}
+"""The command that makes a run of each role."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One training command line."""
+
+    role: str
+    recipe: str | None
+    overrides: list[str]
+    resume: str | None
+    """A run; "" for the newest of the recipe; None to start afresh."""
+    name: str | None
+    teacher: str | None
+    device: str
+    nproc: int
+    dry_run: bool
+    monitor: bool
+    quiet: bool
+    json: bool
+
+    @property
+    def command(self) -> str:
+        return COMMANDS[self.role]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the recipe as it was trained, and the contract's result."""
+
+    loaded: "LoadedRecipe"
+    result: dict[str, Any]
+
+
+def execute(request: Request) -> Outcome | None:
+    """Train as requested; None where there was nothing to train (dry run, or left to the monitor)."""
+    request = _sorted_out(request)
+    _check(request)
+    run = _run_to_resume(request)
+    loaded = _load(request, run)
+    if request.monitor:
+        _watch(request, run)
+        return None
+
+    from di4c_cli import pipeline
+
+    if request.dry_run:
+        facts = pipeline.dry_run(loaded, request.role)
+        console.print_json(facts) if request.json else console.print_facts(facts)
+        return None
+    with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet) as progress:
+        result = pipeline.train(
+            loaded,
+            role=request.role,
+            device=request.device,
+            name=request.name,
+            resume=run,
+            teacher=request.teacher,
+            progress=progress,
+        )
+    return Outcome(loaded, result)
+
+
+def report(result: dict[str, Any]) -> None:
+    """A run's result for people, on stdout."""
+    shown = {key: result[key] for key in ("run", "checkpoint", "step") if key in result}
+    shown["time"] = console.clock(result["seconds"])
+    shown |= {
+        key: f"{value:.4g}" for key, value in result.get("final", {}).items() if isinstance(value, float)
+    }
+    console.print_facts(shown)
+
+
+def _sorted_out(request: Request) -> Request:
+    """With `--resume RUN`, RECIPE may be left out: what stands in its place may be the first override."""
+    first = request.recipe
+    if first is not None and "=" in first and not Path(first).is_file():
+        return replace(request, recipe=None, overrides=[first, *request.overrides])
+    return request
+
+
+def _check(request: Request) -> None:
+    command = f"di4c {request.command}"
+    if request.recipe is None and request.resume is None:
+        raise UsageError(
+            f"{command}: which recipe?", f"as in `{command} digits`; `di4c recipes` lists the shipped ones"
+        )
+    if request.nproc > 1:
+        raise UsageError(
+            f"--nproc {request.nproc}: more than one process is not available yet", "leave --nproc out"
+        )
+    if request.name is not None and request.resume is not None:
+        raise UsageError("--name and --resume do not go together", "a resumed run keeps its name")
+    if request.monitor:
+        for flag, given in (("--json", request.json), ("--dry-run", request.dry_run)):
+            if given:
+                raise UsageError(f"--monitor and {flag} do not go together", "the monitor needs the terminal")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError(
+                "--monitor needs a terminal", "leave it out, and run `di4c monitor` in a terminal"
+            )
+
+
+def _run_to_resume(request: Request) -> RunDirectory | None:
+    if request.resume is None:
+        return None
+    if request.resume in ("", "latest"):
+        recipe = shipped.find_recipe(request.recipe).stem if request.recipe else None
+        runs = [run for run in RunDirectory.find_all() if run.status().role == request.role]
+        runs = [run for run in runs if recipe in (None, run.path.parent.name)]
+        if not runs:
+            of = f" of {recipe}" if recipe else ""
+            raise UsageError(
+                f"--resume: there is no {request.role} run{of} yet", "`di4c runs` lists the runs"
+            )
+        run = runs[-1]
+    else:
+        run = RunDirectory.resolve(request.resume)
+    status = run.status()
+    if status.role and status.role != request.role:
+        raise UsageError(
+            f"{run.path}: is a {status.role} run",
+            f"continue it with `di4c {COMMANDS[status.role]} --resume {run.name}`",
+        )
+    if status.visible_state == "running":
+        raise UsageError(
+            f"{run.path}: is still running (process {status.pid} on {status.host})", "stop it first"
+        )
+    return run
+
+
+def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
+    """The recipe to train with. A resumed run keeps its own values; what differs is told."""
+    from di4c_cli import recipe_file
+
+    if run is None:
+        return recipe_file.load(shipped.find_recipe(request.recipe or ""), request.overrides)
+    loaded = recipe_file.load_run(run, request.overrides)
+    if request.quiet:
+        return loaded
+    console.narrate(f"resuming {run.path} at step {run.status().step}")
+    before = run.resolved()["values"]
+    after = recipe_file.resolved(loaded)["values"]
+    for key, old, new in differences(before, after):
+        console.narrate(f"  {key}: {old} -> {new} (override)")
+    if request.recipe is not None:
+        given = recipe_file.resolved(recipe_file.load(shipped.find_recipe(request.recipe), request.overrides))
+        for key, old, new in differences(after, given["values"]):
+            console.narrate(f"  {key}: stays {old}, though {request.recipe} now says {new}")
+    return loaded
+
+
+# -- the monitor in front ------------------------------------------------------------------------
+
+
+def _watch(request: Request, run: RunDirectory | None) -> None:
+    """Train in a process of its own, with the monitor in front; leaving the monitor leaves the run alive."""
+    with tempfile.TemporaryFile(mode="w+", encoding="utf-8") as complaints:
+        training = subprocess.Popen(
+            _command_line(request),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,  # Ctrl-C and a closed terminal are the monitor's alone
+        )
+        found = run or _wait_for_run(training)
+        if found is not None:
+            subprocess.run([sys.executable, "-m", "di4c_cli", "monitor", str(found.path)], check=False)
+        if training.poll() is None:
+            name = found.name if found else request.recipe
+            console.narrate(f"{name} goes on as process {training.pid}; look again with `di4c monitor`")
+        elif training.returncode != 0:
+            _pass_on(complaints, training.returncode)
+
+
+def _command_line(request: Request) -> list[str]:
+    """The same training without the monitor."""
+    options = {
+        "--resume": request.resume,
+        "--name": request.name,
+        "--teacher": request.teacher,
+        "--device": request.device,
+    }
+    given = [f"{option}={value}" for option, value in options.items() if value is not None]
+    recipe = [request.recipe] if request.recipe is not None else []
+    return [sys.executable, "-m", "di4c_cli", request.command, "--quiet", *given, *recipe, *request.overrides]
+
+
+def _wait_for_run(training: "subprocess.Popen[bytes]") -> RunDirectory | None:
+    """The run that a training process has begun; None if the process ends before it does."""
+    while training.poll() is None:
+        for run in RunDirectory.find_all():
+            if run.status().pid == training.pid:
+                return run
+        time.sleep(0.2)
+    return None
+
+
+def _pass_on(complaints: IO[str], code: int) -> None:
+    """Say and return what a failed training process said and returned."""
+    complaints.seek(0)
+    sys.stderr.write(complaints.read())
+    raise typer.Exit(code)

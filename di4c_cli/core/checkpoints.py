@@ -1,0 +1,145 @@
+"""Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; training state beside for resume.
+
+Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only, every
+tensor's name and shape checked, files checked against the sizes and hashes that config.json states.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from di4c_cli.errors import CheckpointError
+
+FORMAT = 1
+TRAINING = "training.safetensors"
+
+
+def save(
+    folder: Path,
+    *,
+    config: dict[str, Any],
+    model: dict[str, Tensor],
+    ema: dict[str, Tensor],
+    card: str,
+    training: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a checkpoint folder atomically; `training` holds what a resume needs beyond the weights.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        tensors = {"model.safetensors": model, "ema.safetensors": ema}
+        if training is not None:
+            tensors[TRAINING] = training
+        for name, content in tensors.items():
+            packed = {key: value.detach().cpu().contiguous() for key, value in content.items()}
+            save_file(packed, temporary / name, metadata={"format": "pt"})
+        hashes = {name: _sha256(temporary / name) for name in tensors}
+        header = {"format": FORMAT, **config, "files": hashes}
+        (temporary / "config.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        for path in temporary.iterdir():
+            _fsync(path)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+        _fsync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # safetensors reports a full disk as its own error
+            raise OSError(str(error)) from error
+        raise
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint folder.
+
+    Raises:
+        CheckpointError: not a checkpoint of ours, or a newer format.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)", "give a run or a checkpoint folder") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "format" not in config:
+        raise CheckpointError(f"{path}: not a di4c checkpoint", "released files of other projects go through `di4c convert`")
+    if config["format"] != FORMAT:
+        raise CheckpointError(f"{path}: format {config['format']}, this program reads {FORMAT}", "update di4c")
+    return config
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """One safetensors file of a checkpoint folder, checked against the hash in config.json.
+
+    Raises:
+        CheckpointError: missing, truncated or altered.
+    """
+    path = folder / name
+    stated = read_config(folder).get("files", {}).get(name)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing", "the checkpoint is incomplete")
+    if stated != _sha256(path):
+        raise CheckpointError(f"{path}: damaged (its hash is not the one in config.json)", "use another checkpoint of the run")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+
+
+def load_weights(module: nn.Module, folder: Path, weights: str = "ema") -> None:
+    """Fill a module from `ema.safetensors` or ("raw") `model.safetensors`; names and shapes must match exactly.
+
+    Raises:
+        CheckpointError: with the difference.
+    """
+    name = "ema.safetensors" if weights == "ema" else "model.safetensors"
+    found = read_tensors(folder, name)
+    check_names_and_shapes(found, {key: p.shape for key, p in module.state_dict().items()}, folder / name)
+    module.load_state_dict(found)
+
+
+def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Size], place: Path) -> None:
+    """Raises CheckpointError naming what is missing, surplus or misshapen."""
+    parts = [
+        ("missing", sorted(wanted.keys() - found.keys())),
+        ("surplus", sorted(found.keys() - wanted.keys())),
+        (
+            "of another shape",
+            [
+                f"{key} {tuple(found[key].shape)} for {tuple(shape)}"
+                for key, shape in wanted.items()
+                if key in found and found[key].shape != shape
+            ],
+        ),
+    ]
+    wrong = [f"{what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for what, names in parts if names]
+    if wrong:
+        raise CheckpointError(f"{place}: made for another network; {'; '.join(wrong)}", "check the recipe's [network]")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

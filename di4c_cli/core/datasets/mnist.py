@@ -1,0 +1,93 @@
+"""MNIST, cropped to 24x24 and reduced by block means: $DI4C_DATA/mnist first, else torchvision's download."""
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from di4c_cli.core import datasets
+from di4c_cli.core._vision import import_torchvision
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.codecs.pixels import PixelCodec
+from di4c_cli.core.datasets import Dataset, TensorSplit, data_root
+from di4c_cli.core.datasets._codec import expect
+from di4c_cli.errors import DataError, RecipeError
+
+SIDE, CROP = 28, 24
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+HINT = "put the four .gz files of MNIST into $DI4C_DATA/mnist, or remove the damaged ones"
+
+
+class Config(datasets.Config):
+    """60,000 images to train on and 10,000 held out, with labels; height and width must divide 24."""
+
+    threshold: float = Field(0.4, gt=0, lt=1)
+    """With 2 levels, a block is white where its mean is above this."""
+
+    def build(self, codec: Codec) -> Dataset:
+        pixels = expect(codec, PixelCodec, "pixels", "mnist")
+        channels, height, width = pixels.space.shape
+        if channels != 1 or CROP % height or CROP % width:
+            raise RecipeError(
+                f"codec: MNIST images are grey, cropped to {CROP}x{CROP} and reduced by whole factors",
+                "set channels = 1 and a height and width that divide 24, such as 12",
+            )
+        folder = _folder()
+        return Dataset(
+            train=self._split(folder, "train", 60_000, pixels),
+            test=self._split(folder, "t10k", 10_000, pixels),
+        )
+
+    def _split(self, folder: Path, name: str, num: int, codec: PixelCodec) -> TensorSplit:
+        grey = _read(folder / f"{name}-images-idx3-ubyte.gz", IMAGES_MAGIC, (num, SIDE, SIDE))
+        label = _read(folder / f"{name}-labels-idx1-ubyte.gz", LABELS_MAGIC, (num,))
+        return TensorSplit(self._tokens(grey, codec), label.long())
+
+    def _tokens(self, grey: UInt8[Tensor, "N 28 28"], codec: PixelCodec) -> Int[Tensor, "N D"]:
+        images = _reduced(grey, codec.space.shape[1:])
+        return (images > self.threshold).long().flatten(1) if codec.levels == 2 else codec.encode(images)
+
+
+def _reduced(grey: UInt8[Tensor, "N 28 28"], size: tuple[int, ...]) -> Float[Tensor, "N 1 H W"]:
+    """The middle 24x24 pixels in [0, 1], averaged over blocks."""
+    edge = (SIDE - CROP) // 2
+    middle = grey[:, None, edge : edge + CROP, edge : edge + CROP].float() / 255
+    return F.avg_pool2d(middle, (CROP // size[0], CROP // size[1]))
+
+
+def _folder() -> Path:
+    """Where the four files lie, after a download if need be."""
+    root = data_root()
+    if root is not None and (root / "mnist").is_dir():
+        return root / "mnist"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "di4c"
+    files = cache / "MNIST" / "raw"
+    if not (files / "t10k-labels-idx1-ubyte.gz").is_file():
+        try:
+            import_torchvision().datasets.MNIST(str(cache), download=True)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"MNIST could not be downloaded to {cache}: {error}", HINT) from error
+    return files
+
+
+def _read(path: Path, magic: int, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
+    """A gzipped idx file of unsigned bytes.
+
+    Raises:
+        DataError: it is missing, damaged, or not of that kind and shape.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}", HINT) from error
+    header = np.array([magic, *shape], dtype=">u4").tobytes()
+    if not raw.startswith(header) or len(raw) != len(header) + int(np.prod(shape)):
+        raise DataError(f"{path}: not the MNIST file it should be", HINT)
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)[len(header) :].view(shape)

@@ -1,0 +1,188 @@
+"""The one seam: a denoiser maps (x_t, t) to a law of x_0. Teachers and students are denoisers alike."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
+from di4c_cli.core.networks import Network
+from di4c_cli.core.space import stratified, uniform
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """p_{0|t}(x_0 | x_t). Where the model has latents, they are drawn here, from the generator given."""
+
+    def __call__(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> ProductLaw:
+        """One product law a row: the model's own, or that of a freshly drawn component. What a sampler reads."""
+        ...
+
+    def law(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+        num_latents: int = 1,
+    ) -> Law:
+        """The joint law, estimated with `num_latents` draws where it is not known exactly."""
+        ...
+
+    def law_of_draws(
+        self,
+        x: Int[Tensor, "B N D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> MixtureLaw:
+        """The equal mixture of N product laws, one drawn at each of N points of a datum (the consistency target)."""
+        ...
+
+
+Parameterization = Callable[
+    [Float[Tensor, "N d S"], Int[Tensor, "N D"], Float[Tensor, " N"], slice], Float[Tensor, "N d S"]
+]
+
+
+class NetworkDenoiser(nn.Module):
+    """A product-model denoiser: network and parameterization, no latent."""
+
+    def __init__(self, network: Network, parameterization: Parameterization) -> None:
+        super().__init__()
+        self.network = network
+        self.parameterization = parameterization
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> ProductLaw:
+        h = self.network.body(x_t, t, label)
+        return ProductLaw(
+            lambda positions: self.parameterization(self.network.head(h, positions)[:, 0], x_t, t, positions),
+            x_t.shape[1],
+        )
+
+    def law(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        num_latents: int = 1,
+    ) -> MixtureLaw:
+        product = self(x_t, t, label)
+        return MixtureLaw(lambda positions: product.read(positions)[:, None], x_t.shape[1])
+
+    def law_of_draws(
+        self,
+        x: Int[Tensor, "B N D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> MixtureLaw:
+        return _law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
+
+
+class MixtureDenoiser(nn.Module):
+    """Di4C's student: E_lam[ prod_d p^d_{0|t}(x_0^d | x_t; lam) ] with lam uniform on [0, 1] (Section 3.1).
+
+    One scalar lam for a whole sequence, fresh at every call; the methods that take `lam` are deterministic.
+    """
+
+    def __init__(self, network: Network, parameterization: Parameterization) -> None:
+        super().__init__()
+        self.network = network
+        self.parameterization = parameterization
+
+    def mixture(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        lam: Float[Tensor, "B L"],
+        label: Int[Tensor, " B"] | None = None,
+    ) -> MixtureLaw:
+        """The mixture of the components at the given values of lambda."""
+        B, L = lam.shape
+        h = self.network.body(x_t, t, label, lam)
+        x_rows, t_rows = x_t.repeat_interleave(L, 0), t.repeat_interleave(L)
+
+        def read(positions: slice) -> Float[Tensor, "B L d S"]:
+            logits = self.network.head(h, positions)
+            rows = self.parameterization(logits.flatten(0, 1), x_rows, t_rows, positions)
+            return rows.unflatten(0, (B, L))
+
+        return MixtureLaw(read, x_t.shape[1])
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> ProductLaw:
+        return self.component(x_t, t, uniform(len(x_t), generator=generator, device=x_t.device), label)
+
+    def component(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        lam: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+    ) -> ProductLaw:
+        """The product law of each row at its own lambda."""
+        law = self.mixture(x_t, t, lam[:, None], label)
+        return ProductLaw(lambda positions: law.read(positions)[:, 0], x_t.shape[1])
+
+    def law(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+        num_latents: int = 1,
+    ) -> MixtureLaw:
+        return self.mixture(x_t, t, stratified(len(x_t), num_latents, generator, x_t.device), label)
+
+    def law_of_draws(
+        self,
+        x: Int[Tensor, "B N D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> MixtureLaw:
+        lam = stratified(x.shape[0], x.shape[1], generator, x.device).flatten()
+        return _law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
+
+
+def _law_of_rows(
+    denoise: Callable[[Tensor, Tensor, Tensor | None], ProductLaw],
+    x: Int[Tensor, "B N D"],
+    t: Float[Tensor, " B"],
+    label: Int[Tensor, " B"] | None,
+) -> MixtureLaw:
+    """Denoise the N points of each datum as rows, and read the result as one mixture for each datum."""
+    B, N, D = x.shape
+    labels = None if label is None else label.repeat_interleave(N)
+    rows = denoise(x.flatten(0, 1), t.repeat_interleave(N), labels)
+    return MixtureLaw(lambda positions: rows.read(positions).unflatten(0, (B, N)), D)

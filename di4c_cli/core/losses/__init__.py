@@ -1,0 +1,71 @@
+"""Losses: functions of a Segment, in nats per data point; the trainer weighs and adds them.
+
+    total = sum_k w_k(t, progress) L_k(segment)
+
+A file `<kind>.py` holds `Config(losses.Config)` with `build() -> Loss`. Sums, not means, over positions and states.
+"""
+
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.schedule import Course
+from di4c_cli.core.segment import Segment
+
+
+@runtime_checkable
+class Loss(Protocol):
+    def __call__(self, segment: Segment) -> Float[Tensor, " B"]: ...
+
+
+class Weight(_Config):
+    """A weight over time t and over the course of training."""
+
+    scale: float = 1.0
+    """Factor in front."""
+    shape: Literal["constant", "linear", "inverse", "sigmoid", "below", "above"] = "constant"
+    """1, t, 1/t, sigmoid(slope (t - centre)), 1[t < cut] or 1[t >= cut]."""
+    slope: float = 20.0
+    """Of the sigmoid."""
+    centre: float = 0.5
+    """Of the sigmoid."""
+    cut: float = 0.02
+    """Of `below` and `above`."""
+    floor: float = Field(0.01, gt=0)
+    """Smallest t that `inverse` divides by."""
+    course: Course = Course()
+    """Factor over the course of training."""
+
+    def at(self, t: Float[Tensor, " B"], progress: float) -> Float[Tensor, " B"]:
+        match self.shape:
+            case "constant":
+                w = torch.ones_like(t)
+            case "linear":
+                w = t
+            case "inverse":
+                w = 1 / t.clamp(min=self.floor)
+            case "sigmoid":
+                w = torch.sigmoid(self.slope * (t - self.centre))
+            case "below":
+                w = (t < self.cut).to(t.dtype)
+            case "above":
+                w = (t >= self.cut).to(t.dtype)
+        return w * (self.scale * self.course.at(progress))
+
+
+def _number_is_scale(value: Any) -> Any:
+    return {"scale": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Config(_Config):
+    """What every loss is told."""
+
+    weight: Annotated[Weight, BeforeValidator(_number_is_scale)] = Weight()
+    """w(t, progress); a plain number is a constant weight."""
+
+    def build(self) -> Loss:
+        raise NotImplementedError

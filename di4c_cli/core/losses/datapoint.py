@@ -1,0 +1,31 @@
+"""Datapoint term: the likelihood of the data point that made x_t (Di4C, L_data), where the correlations come from."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from di4c_cli.core import losses
+from di4c_cli.core.segment import Segment
+
+
+@dataclass(frozen=True)
+class Datapoint:
+    """-(J(x_0) - M(x_0)) with control variate (pair it with `marginal`), -J(x_0) without."""
+
+    control_variate: bool
+
+    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
+        x_0 = segment.batch.x_0[:, None]
+        law = segment.student_t
+        return -(law.correlation(x_0) if self.control_variate else law.log_joint(x_0)).squeeze(1)
+
+
+class Config(losses.Config):
+    """Likelihood of the data point."""
+
+    control_variate: bool = True
+    """Take the marginals out; they are then the business of the `marginal` loss."""
+
+    def build(self) -> losses.Loss:
+        return Datapoint(self.control_variate)

@@ -1,0 +1,23 @@
+"""Marginal term: the student's one-position marginals stay the teacher's (closed form; Di4C, the control variate's mean).
+
+With control variates the datapoint term and this one at weight 1 nearly cancel on the marginals, so nothing protects
+them; a weight above 1 late in training does.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from di4c_cli.core import losses, mixture
+from di4c_cli.core.segment import Segment
+
+
+def marginal(segment: Segment) -> Float[Tensor, " B"]:
+    """sum_d KL(teacher^d || (1/L) sum_l student^d(. ; lam_l))."""
+    return mixture.kl(segment.teacher_t.log_p, segment.student_t.log_marginal())
+
+
+class Config(losses.Config):
+    """KL of the marginals to the teacher's."""
+
+    def build(self) -> losses.Loss:
+        return marginal

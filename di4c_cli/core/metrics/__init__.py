@@ -1,0 +1,51 @@
+"""Metrics: what `di4c eval` measures of a model at one number of steps and one seed.
+
+A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A metric reads what it needs from a Trial
+and returns named figures. The floor of real data is the same metric on a Trial whose samples are held-out data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
+
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.samplers import Plan
+
+Direction = Literal["lower", "higher", "report"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model, one number of steps, one seed."""
+
+    samples: Int[Tensor, "N D"]
+    """Generated tokens; for the floor, held-out data."""
+    codec: Codec
+    dataset: Dataset
+    process: ForwardProcess
+    plan: Plan | None
+    """The calls that made the samples; None for real data."""
+    seed: int
+    cache: Path
+    """A folder for what is costly and reusable (evaluation classifiers)."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    directions: dict[str, Direction]
+    """Every figure it may return, and which way is better."""
+
+    def __call__(self, trial: Trial) -> dict[str, float]: ...
+
+
+class Config(_Config):
+    """What every metric is told: nothing yet."""
+
+    def build(self) -> Metric:
+        raise NotImplementedError

@@ -1,0 +1,59 @@
+"""Copies: samples suspiciously close to a training image."""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from di4c_cli.core import metrics
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.datasets import Dataset, first
+from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics._spread import spread
+from di4c_cli.errors import RecipeError
+
+CHUNK = 250  # images compared at a time
+ROUNDING = 1e-3  # of squared distances in float32; pixels of 16 levels or fewer differ by more
+
+
+def nearest(points: Float[Tensor, "N D"], targets: Float[Tensor, "M D"]) -> Float[Tensor, " N"]:
+    """Squared distance to the nearest target."""
+    squares = targets.square().sum(1)
+    return torch.cat(
+        [(squares - 2 * chunk @ targets.T).amin(1) + chunk.square().sum(1) for chunk in points.split(CHUNK)]
+    )
+
+
+@lru_cache(maxsize=2)
+def _scale(dataset: Dataset, codec: Codec, num: int) -> tuple[Float[Tensor, "M D"], float]:
+    """The training images, and the 1st percentile of the held-out images' squared distances to them."""
+    train = codec.decode(first(dataset.train, len(dataset.train)).x_0).flatten(1)
+    test = codec.decode(spread(dataset.test, num).x_0).flatten(1)
+    return train, nearest(test, train).quantile(0.01, interpolation="lower").item()
+
+
+class Copies:
+    """`copies`: the share of samples nearer to a training image than 1 % of held-out images are (L2)."""
+
+    def __init__(self, num: int) -> None:
+        self.directions: dict[str, Direction] = {"copies": "lower"}
+        self.num = num
+
+    def __call__(self, trial: Trial) -> dict[str, float]:
+        if trial.codec.modality != "image":
+            raise RecipeError("metrics: copies compares images", "leave it out of this recipe")
+        train, limit = _scale(trial.dataset, trial.codec, self.num)
+        samples = trial.codec.decode(trial.samples[: self.num].cpu()).flatten(1)
+        return {"copies": (nearest(samples, train) < limit - ROUNDING).double().mean().item()}
+
+
+class Config(metrics.Config):
+    """Near copies of training images, all of which are searched."""
+
+    num: int = Field(1000, ge=1)
+    """Samples, and held-out images for the limit, looked at."""
+
+    def build(self) -> Copies:
+        return Copies(self.num)

@@ -1,0 +1,46 @@
+"""Frechet distance of Gaussian fits (Heusel et al., arXiv 1706.08500), in the evaluator's feature space."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from di4c_cli.core import metrics
+from di4c_cli.core._vision import import_torchvision
+from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics._features import PassThrough, evaluator
+
+
+def frechet_distance(real: Float[Tensor, "N features"], fake: Float[Tensor, "M features"]) -> float:
+    """|mean difference|^2 + tr(A + B - 2 sqrt(AB)) of the two covariances, in float64."""
+    import_torchvision()
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=PassThrough(real.shape[1])).set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return metric.compute().item()
+
+
+class Frechet:
+    """`fd` to the training items, `fd_test` to the held-out ones.
+
+    For the floor, held-out items stand for samples; against themselves they would give 0, so in `fd_test` as
+    many training items stand for samples.
+    """
+
+    def __init__(self) -> None:
+        self.directions: dict[str, Direction] = {"fd": "lower", "fd_test": "lower"}
+
+    def __call__(self, trial: Trial) -> dict[str, float]:
+        space = evaluator(trial.dataset, trial.codec, trial.cache)
+        train, test = space.train_features, space.test_features
+        fake = space.features(trial.samples)
+        fake_for_test = train[: len(fake)] if trial.plan is None else fake
+        return {"fd": frechet_distance(train, fake), "fd_test": frechet_distance(test, fake_for_test)}
+
+
+class Config(metrics.Config):
+    """Frechet distance to the training and to the held-out split (at most 10,000 items of each)."""
+
+    def build(self) -> Frechet:
+        return Frechet()

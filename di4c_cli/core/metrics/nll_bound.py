@@ -1,0 +1,100 @@
+"""Held-out negative log-likelihood of the K-step sampler, bounded from above: no collapse can lower it.
+
+    -log p(x_0) <= E [ sum_k log q(x_s | x_0, x_t) - log p(x_s | x_t) ] - log p(x_0 | x_t of the last call)
+
+over the chain x_1 ~ prior, x_s ~ q_{s|0,t}(. | x_0, x_t). The chain starts where the sampler starts, so no
+term is left at t = 1; for the masked process it is the forward chain itself. The step law averages
+`num_latents` draws of lambda; by Jensen the log of that average is low in expectation, so the figure stays
+an upper bound.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from di4c_cli.core import metrics
+from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics._spread import spread
+from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.samplers import Call, Plan
+from di4c_cli.core.space import NEVER
+
+
+def nll_bound(
+    plan: Plan,
+    process: ForwardProcess,
+    x_0: Int[Tensor, "B D"],
+    chain: torch.Generator,
+    latents: torch.Generator,
+    num_latents: int,
+) -> Float[Tensor, " B"]:
+    """One estimate of the bound for each x_0, nats.
+
+    Args:
+        chain: draws the noisy states; models that share its seed are compared on the same paths.
+        latents: draws lambda.
+    """
+    x_t = process.sample_prior(len(x_0), chain, x_0.device)
+    nats = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
+    for call in plan:
+        t = torch.full((len(x_0),), call.t, dtype=torch.float64, device=x_0.device)
+        law = call.denoiser.law(x_t, t, generator=latents, num_latents=num_latents)
+        if call.s == 0:
+            return nats - law.log_joint(x_0[:, None])[:, 0]
+        s = torch.full_like(t, call.s)
+        x_s = process.sample_posterior(x_0, x_t, t, s, chain)
+        nats += log_posterior(process, x_0, x_t, x_s, call) - law.log_step(process, x_t, x_s, t, s)
+        x_t = x_s
+    raise ValueError("a plan ends at s = 0")
+
+
+def log_posterior(
+    process: ForwardProcess,
+    x_0: Int[Tensor, "B D"],
+    x_t: Int[Tensor, "B D"],
+    x_s: Int[Tensor, "B D"],
+    call: Call,
+) -> Float[Tensor, " B"]:
+    """log q_{s|0,t}(x_s | x_0, x_t): the reverse step of the law that is certain of x_0."""
+    certain = torch.where(F.one_hot(x_0, process.space.num_states).bool(), 0.0, NEVER).double()
+    t = torch.full((len(x_0),), call.t, dtype=torch.float64, device=x_0.device)
+    rows = process.log_transition(certain, x_t, t, torch.full_like(t, call.s))
+    return rows.gather(-1, x_s[..., None]).sum((-2, -1))
+
+
+class NllBound:
+    """`nll_bound`: mean over held-out items, spread evenly over the split."""
+
+    def __init__(self, num: int, num_latents: int, batch: int) -> None:
+        self.directions: dict[str, Direction] = {"nll_bound": "lower"}
+        self.num = num
+        self.num_latents = num_latents
+        self.batch = batch
+
+    @torch.no_grad()
+    def __call__(self, trial: Trial) -> dict[str, float]:
+        if trial.plan is None:
+            return {}
+        x_0 = spread(trial.dataset.test, self.num).x_0.to(trial.samples.device)
+        chain, latents = (torch.Generator(x_0.device).manual_seed(trial.seed) for _ in range(2))
+        bounds = [
+            nll_bound(trial.plan, trial.process, part, chain, latents, self.num_latents)
+            for part in x_0.split(self.batch)
+        ]
+        return {"nll_bound": torch.cat(bounds).mean().item()}
+
+
+class Config(metrics.Config):
+    """Upper bound on the held-out negative log-likelihood of the ancestral K-step sampler, nats a sample."""
+
+    num: int = Field(400, ge=1)
+    """Held-out items."""
+    num_latents: int = Field(64, ge=1)
+    """Stratified draws of lambda for each item and step; more are tighter."""
+    batch: int = Field(50, ge=1)
+    """Items at a time."""
+
+    def build(self) -> NllBound:
+        return NllBound(self.num, self.num_latents, self.batch)

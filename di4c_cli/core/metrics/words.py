@@ -1,0 +1,39 @@
+"""Words: whether samples are words of the training text, and how many different ones."""
+
+from functools import lru_cache
+
+from di4c_cli.core import metrics
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.datasets import Dataset, first
+from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.errors import RecipeError
+
+
+@lru_cache(maxsize=2)
+def vocabulary(dataset: Dataset, codec: Codec) -> frozenset[str]:
+    """The distinct training strings."""
+    return frozenset(codec.decode(first(dataset.train, len(dataset.train)).x_0.unique(dim=0)))
+
+
+class Words:
+    """`valid`: the share of samples that are training words; `distinct`: the share left without repeats."""
+
+    def __init__(self) -> None:
+        self.directions: dict[str, Direction] = {"valid": "higher", "distinct": "report"}
+
+    def __call__(self, trial: Trial) -> dict[str, float]:
+        if trial.codec.modality != "text":
+            raise RecipeError("metrics: words reads text", "leave it out of this recipe")
+        known = vocabulary(trial.dataset, trial.codec)
+        words = trial.codec.decode(trial.samples.cpu())
+        return {
+            "valid": sum(word in known for word in words) / len(words),
+            "distinct": len(set(words)) / len(words),
+        }
+
+
+class Config(metrics.Config):
+    """Share of valid and of distinct words."""
+
+    def build(self) -> Words:
+        return Words()

@@ -1,0 +1,109 @@
+"""Residual MLP on one-hot positions: the cheapest network for short, fixed-format data."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from di4c_cli.core import networks
+from di4c_cli.core.networks._embedding import sinusoid
+from di4c_cli.core.space import StateSpace
+
+FEATURES = 64  # width of the scalar features of t and lambda
+
+
+class Block(nn.Module):
+    """h + W2 silu(W1 norm(h) + W_t time + W_lam lambda)."""
+
+    def __init__(self, width: int, *, time: bool, lam_std: float | None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        self.time = nn.Linear(FEATURES, width) if time else None
+        self.lam = nn.Linear(FEATURES, width, bias=False) if lam_std is not None else None
+        if self.lam is not None:
+            nn.init.normal_(self.lam.weight, std=lam_std)
+
+    def forward(self, h: Tensor, time: Tensor | None, lam: Tensor | None) -> Tensor:
+        z = self.inner(self.norm(h))
+        if self.time is not None and time is not None:
+            z = z + self.time(time)
+        if self.lam is not None and lam is not None:
+            z = z + self.lam(lam)
+        return h + self.outer(nn.functional.silu(z))
+
+
+class MLP(networks.Network):
+    """Token table summed over positions, residual blocks, linear head. The first block does not see lambda."""
+
+    def __init__(
+        self, space: StateSpace, *, width: int, depth: int, time: bool, lam: bool, lam_scale: float, lam_std: float
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.lam_scale = lam_scale
+        D, S = space.num_dims, space.num_states
+        self.table = nn.Parameter(torch.randn(D * S, width) / math.sqrt(D))
+        self.label = nn.Embedding(space.num_classes + 1, width) if space.num_classes else None
+        self.shared = Block(width, time=time, lam_std=None)
+        self.blocks = nn.ModuleList(
+            Block(width, time=time, lam_std=lam_std if lam else None) for _ in range(depth - 1)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, D * S)
+
+    def body(
+        self,
+        x: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        lam: Float[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L H"]:
+        D, S = self.space.num_dims, self.space.num_states
+        offsets = torch.arange(D, device=x.device) * S
+        h = nn.functional.embedding_bag(x + offsets, self.table, mode="sum")
+        if self.label is not None and label is not None:
+            h = h + self.label(label)
+        time = sinusoid(1000 * t, FEATURES)
+        h = self.shared(h, time, None)[:, None]
+        if lam is not None:
+            h = h.expand(-1, lam.shape[1], -1)
+        features = None if lam is None else sinusoid(self.lam_scale * lam, FEATURES)
+        for block in self.blocks:
+            h = block(h, time[:, None], features)
+        return self.norm(h)
+
+    def head(self, h: Float[Tensor, "B L H"], positions: slice) -> Float[Tensor, "B L d S"]:
+        D, S = self.space.num_dims, self.space.num_states
+        weight = self.out.weight.unflatten(0, (D, S))[positions].flatten(0, 1)
+        bias = self.out.bias.unflatten(0, (D, S))[positions].flatten()
+        return nn.functional.linear(h, weight, bias).unflatten(-1, (-1, S))
+
+
+class Config(networks.Config):
+    """Residual MLP."""
+
+    width: int = Field(256, ge=1)
+    """Width of the residual stream."""
+    depth: int = Field(3, ge=2)
+    """Residual blocks; the first is shared by all draws of lambda."""
+    time: bool = False
+    """Whether the network sees t; a masked process does not need it."""
+    lam_scale: float = Field(20.0, gt=0)
+    """Frequency scale of lambda's features; low is smooth (the paper's networks use 1000)."""
+    lam_std: float = Field(0.125, ge=0)
+    """Initial size of lambda's weights; too small and the student sits where lambda is ignored."""
+
+    def build(self, space: StateSpace, *, lam: bool) -> MLP:
+        return MLP(
+            space,
+            width=self.width,
+            depth=self.depth,
+            time=self.time,
+            lam=lam,
+            lam_scale=self.lam_scale,
+            lam_std=self.lam_std,
+        )

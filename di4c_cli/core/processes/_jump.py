@@ -1,0 +1,80 @@
+"""Processes on the data's own states (no mask), written over the rows and columns of their transition kernel."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.space import sample_categorical
+
+TINY = 1e-300  # below every probability that float64 kernels resolve; keeps logs and quotients finite
+
+
+class JumpProcess(ForwardProcess):
+    """Bayes' rule, sampling and reverse rates from four primitives, all in float64."""
+
+    @abstractmethod
+    def prior_probs(self) -> Float[Tensor, " S"]:
+        """q_1 of one position."""
+
+    @abstractmethod
+    def rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """q_{t|s}(. | x)."""
+
+    @abstractmethod
+    def columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """q_{t|s}(x | .)."""
+
+    @abstractmethod
+    def push(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """sum_k weights(k) q_{t|0}(. | k)."""
+
+    @abstractmethod
+    def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """R_t(., x): forward rates into x, the diagonal included."""
+
+    def sample_prior(self, n: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, "n D"]:
+        log_p = self.prior_probs().to(device).log().expand(n, self.space.num_dims, -1)
+        return sample_categorical(log_p, generator).squeeze(-1)
+
+    def sample_forward(
+        self, x_0: Int[Tensor, "N D"], t: Float[Tensor, " N"], generator: torch.Generator
+    ) -> Int[Tensor, "N D"]:
+        return sample_categorical(self.rows(x_0, t, torch.zeros_like(t)).log(), generator).squeeze(-1)
+
+    def sample_posterior(
+        self,
+        x_0: Int[Tensor, "N D"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+        generator: torch.Generator,
+    ) -> Int[Tensor, "N D"]:
+        weight = self.columns(x_t, t, s) * self.rows(x_0, s, torch.zeros_like(s))
+        # x_0 and x_t may be unreachable from each other where the model is wrong: then any state between is allowed.
+        return sample_categorical((weight + TINY).log(), generator).squeeze(-1)
+
+    def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        return self.columns(x_t, t, torch.zeros_like(t)).clamp(min=TINY).log()
+
+    def log_transition(
+        self,
+        log_p: Float[Tensor, "N D S"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+    ) -> Float[Tensor, "N D S"]:
+        # Subtracting the row's largest log-quotient keeps the exponential in range; normalising removes it again.
+        quotient = log_p.double() - self.log_likelihood(x_t, t)
+        weight = (quotient - quotient.amax(-1, keepdim=True)).exp()
+        step = self.columns(x_t, t, s) * self.push(weight, s)
+        return (step / step.sum(-1, keepdim=True)).clamp(min=TINY).log()
+
+    def reverse_rates(
+        self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
+        quotient = (log_p.double() - self.log_likelihood(x_t, t)).exp()
+        rates = self.rate_columns(x_t, t) * self.push(quotient, t)
+        return rates.scatter(-1, x_t[..., None], 0.0)

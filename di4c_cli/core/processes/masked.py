@@ -1,0 +1,124 @@
+"""Absorbing ("masked") process: every position turns into the mask independently, with probability m(t).
+
+MaskGIT, MDLM (arXiv 2406.07524), D3PM-absorbing. With alpha_t = 1 - m(t), the reverse step keeps a mask with
+probability m(s) / m(t) and otherwise reveals a draw of x_0; what is visible is frozen.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from di4c_cli.core import processes
+from di4c_cli.core.space import NEVER, StateSpace, uniform
+
+Schedule = Literal["linear", "loglinear", "arccos", "cosine"]
+LOGLINEAR_EPS = 1e-3  # MDLM: alpha_1 = 1e-3
+
+
+class MaskedProcess(processes.ForwardProcess):
+    """x_t^d = mask with probability m(t), else x_0^d."""
+
+    def __init__(self, space: StateSpace, schedule: Schedule = "linear") -> None:
+        """`space` is the data's; the process adds the mask as its last state."""
+        self.space = space.with_mask()
+        self.schedule = schedule
+        self.mask_id = space.num_states
+
+    def mask_prob(self, t: Tensor) -> Tensor:
+        """m(t): linear t; loglinear (1 - eps) t; arccos and cosine as MaskGIT's at progress r = 1 - t."""
+        t = t.double()
+        match self.schedule:
+            case "linear":
+                return t
+            case "loglinear":
+                return (1 - LOGLINEAR_EPS) * t
+            case "arccos":
+                return torch.arccos(1 - t) * (2 / math.pi)
+            case "cosine":
+                return torch.sin(t * (math.pi / 2))
+
+    def mask_rate(self, t: Tensor) -> Tensor:
+        """dm/dt."""
+        t = t.double()
+        match self.schedule:
+            case "linear":
+                return torch.ones_like(t)
+            case "loglinear":
+                return torch.full_like(t, 1 - LOGLINEAR_EPS)
+            case "arccos":
+                return (2 / math.pi) / (t * (2 - t)).sqrt()
+            case "cosine":
+                return (math.pi / 2) * torch.cos(t * (math.pi / 2))
+
+    def sample_prior(self, n: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, "n D"]:
+        return torch.full((n, self.space.num_dims), self.mask_id, device=device)
+
+    def prior_probs(self) -> Float[Tensor, " S"]:
+        """q_1 of one position: all on the mask."""
+        return torch.eye(self.space.num_states, dtype=torch.float64)[self.mask_id]
+
+    def sample_forward(
+        self, x_0: Int[Tensor, "N D"], t: Float[Tensor, " N"], generator: torch.Generator
+    ) -> Int[Tensor, "N D"]:
+        u = uniform(*x_0.shape, generator=generator, device=x_0.device)
+        return x_0.masked_fill(u < self.mask_prob(t)[:, None], self.mask_id)
+
+    def sample_posterior(
+        self,
+        x_0: Int[Tensor, "N D"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+        generator: torch.Generator,
+    ) -> Int[Tensor, "N D"]:
+        u = uniform(*x_t.shape, generator=generator, device=x_t.device)
+        reveal = (x_t == self.mask_id) & (u >= self._stay(t, s)[:, None])
+        return torch.where(reveal, x_0, x_t)
+
+    def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        m = self.mask_prob(t)[:, None, None]
+        seen = x_t[..., None]
+        shape = (*x_t.shape, self.space.num_states)
+        masked = m.log().clamp(min=NEVER).expand(shape).clone()
+        masked[..., self.mask_id] = NEVER  # data holds no mask
+        kept = torch.log1p(-m).clamp(min=NEVER).expand(*x_t.shape, 1)
+        visible = masked.new_full(shape, NEVER).scatter(-1, seen, kept)
+        return torch.where(seen == self.mask_id, masked, visible)
+
+    def log_transition(
+        self,
+        log_p: Float[Tensor, "N D S"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+    ) -> Float[Tensor, "N D S"]:
+        stay = self._stay(t, s).to(log_p.dtype)[:, None, None]
+        revealed = log_p + torch.log1p(-stay).clamp(min=NEVER)
+        revealed[..., self.mask_id] = stay[..., 0].log().clamp(min=NEVER).expand(x_t.shape)
+        seen = x_t[..., None]
+        frozen = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
+        return torch.where(seen == self.mask_id, revealed, frozen)
+
+    def reverse_rates(
+        self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
+        rates = log_p.double().exp() * (self.mask_rate(t) / self.mask_prob(t))[:, None, None]
+        rates[..., self.mask_id] = 0
+        return rates * (x_t == self.mask_id)[..., None]
+
+    def _stay(self, t: Tensor, s: Tensor) -> Tensor:
+        """Probability that a mask at t is still one at s."""
+        return self.mask_prob(s) / self.mask_prob(t)
+
+
+class Config(processes.Config):
+    """Masked process."""
+
+    schedule: Schedule = "linear"
+    """How the masked share grows with t: linear, loglinear (MDLM), arccos or cosine (MaskGIT)."""
+
+    def build(self, space: StateSpace) -> MaskedProcess:
+        return MaskedProcess(space, self.schedule)

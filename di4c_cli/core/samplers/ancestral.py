@@ -1,0 +1,37 @@
+"""Ancestral sampling: draw x_0 from the law, then x_s from the exact forward posterior (tauLDR's "analytical")."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from di4c_cli.core import samplers
+from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.processes import ForwardProcess
+
+
+class Ancestral(samplers.Sampler):
+    """x_0 ~ p(. | x_t), x_s ~ q_{s|0,t}(. | x_0, x_t): exact for the law given, at any step length."""
+
+    def __init__(self, process: ForwardProcess) -> None:
+        self.process = process
+
+    def step(
+        self,
+        law: ProductLaw,
+        x_t: Int[Tensor, "B D"],
+        t: float | Float[Tensor, " B"],
+        s: float | Float[Tensor, " B"],
+        generator: torch.Generator,
+        num: int = 1,
+    ) -> Int[Tensor, "B {num} D"]:
+        t, s = (samplers.per_row(time, x_t).repeat_interleave(num) for time in (t, s))
+        x_0 = law.draw(generator, num).flatten(0, 1)
+        x_s = self.process.sample_posterior(x_0, x_t.repeat_interleave(num, 0), t, s, generator)
+        return x_s.unflatten(0, (-1, num))
+
+
+class Config(samplers.Config):
+    """Exact-posterior sampling."""
+
+    def build(self, process: ForwardProcess) -> Ancestral:
+        return Ancestral(process)

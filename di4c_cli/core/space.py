@@ -1,0 +1,87 @@
+"""The state space S^D, batches of points in it, and the one categorical draw."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Log-probability of the impossible: exp gives exactly 0, and 0 * (x - NEVER) stays 0 where -inf would give NaN.
+NEVER = -1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSpace:
+    """S^D with the grid its positions came from; every domain is flat tokens, networks reshape for themselves."""
+
+    shape: tuple[int, ...]
+    """The grid of positions: (channels, height, width) of an image, (length,) of text; its product is D."""
+    num_states: int
+    """S, the mask counted where there is one."""
+    mask_id: int | None = None
+    """The absorbing state: the last one, or none."""
+    num_classes: int = 0
+    """Class labels 0..num_classes-1; label == num_classes means "no label"."""
+
+    @property
+    def num_dims(self) -> int:
+        """D."""
+        return math.prod(self.shape)
+
+    def with_mask(self) -> "StateSpace":
+        """The same space with one more state, the mask, as the last."""
+        return StateSpace(
+            shape=self.shape,
+            num_states=self.num_states + 1,
+            mask_id=self.num_states,
+            num_classes=self.num_classes,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Data points, with their class labels where the data set has them."""
+
+    x_0: Int[Tensor, "B D"]
+    label: Int[Tensor, " B"] | None = None
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(
+            self.x_0.to(device, non_blocking=True), None if self.label is None else self.label.to(device, non_blocking=True)
+        )
+
+    def __len__(self) -> int:
+        return len(self.x_0)
+
+
+def uniform(*shape: int, generator: torch.Generator, device: torch.device | str) -> Float[Tensor, "..."]:
+    """float64 uniforms on [0, 1), drawn on the generator's own device."""
+    return torch.rand(*shape, generator=generator, device=generator.device, dtype=torch.float64).to(device)
+
+
+def stratified(n: int, num: int, generator: torch.Generator, device: torch.device | str) -> Float[Tensor, "n num"]:
+    """Rows of `num` stratified uniforms: entry j is (j + U_j) / num, so each row covers [0, 1) evenly."""
+    offset = torch.arange(num, dtype=torch.float64, device=device)
+    return (offset + uniform(n, num, generator=generator, device=device)) / num
+
+
+def sample_categorical(
+    log_p: Float[Tensor, "*rows S"], generator: torch.Generator, num: int = 1
+) -> Int[Tensor, "*rows {num}"]:
+    """`num` independent draws from each row, by inverse CDF in float64.
+
+    float32 races undersample rare states (their noise is a multiple of 2^-24), which acts like a lower
+    temperature; a float64 cumulative sum keeps probabilities down to about 1e-16.
+
+    Args:
+        log_p: log-probabilities; rows need not be normalised.
+    """
+    p = log_p.double()
+    p = (p - p.amax(-1, keepdim=True)).exp()
+    cdf = p.cumsum(-1)
+    total = cdf[..., -1:]
+    u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
+    # u * total may round up to total itself; stay below so that a trailing state of probability 0 is never met.
+    threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cdf, threshold, right=True)

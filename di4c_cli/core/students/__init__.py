@@ -1,0 +1,38 @@
+"""Students: what the few-step model is.
+
+A file `<kind>.py` holds `Config(students.Config)` with `build(...)`, giving a module that is a Denoiser.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from di4c_cli.core import networks
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.processes import ForwardProcess
+
+
+class Config(_Config):
+    """What every student is told."""
+
+    num_latents: int = Field(16, ge=1)
+    """L: draws of lambda for each data point in the losses; below 16 lambda is hardly used."""
+    init: Literal["teacher", "scratch"] = "teacher"
+    """Start from the teacher's weights (where the networks agree), or fresh."""
+
+    def build(self, network: networks.Config, process: ForwardProcess) -> nn.Module:
+        """The untrained student."""
+        raise NotImplementedError
+
+
+def init_from(student: nn.Module, teacher: nn.Module) -> None:
+    """Copy the teacher's weights into the student; only parameters made for lambda may be missing.
+
+    Raises:
+        ValueError: the networks differ in anything else.
+    """
+    missing, surplus = student.load_state_dict(teacher.state_dict(), strict=False)
+    foreign = [name for name in missing if "lam" not in name] + list(surplus)
+    if foreign:
+        raise ValueError(f"student and teacher are different networks: {', '.join(foreign[:5])}")

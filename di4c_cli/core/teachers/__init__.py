@@ -1,0 +1,26 @@
+"""Teachers: the many-step product models that are distilled.
+
+A file `<kind>.py` holds `Config(teachers.Config)` with `build(...)`, giving a frozen Denoiser.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from di4c_cli.core import networks
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.processes import ForwardProcess
+
+
+class Config(_Config):
+    """What every teacher is told: nothing yet."""
+
+    trained: ClassVar[bool] = True
+    """Whether `di4c train-teacher` makes it; if not, it needs no checkpoint."""
+
+    def build(
+        self, process: ForwardProcess, network: networks.Config | None, dataset: Dataset | None, checkpoint: Path | None
+    ) -> Denoiser:
+        """The frozen teacher; `checkpoint` is where the pipeline found its weights."""
+        raise NotImplementedError

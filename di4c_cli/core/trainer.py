@@ -1,0 +1,307 @@
+"""The only loop with an optimiser. Teacher and student go through it alike."""
+
+import math
+import resource
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+from di4c_cli.core import checkpoints
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.datasets import Split
+from di4c_cli.core.ema import EMA
+from di4c_cli.core.schedule import LearningRate
+from di4c_cli.core.segment import Cast, Segment
+from di4c_cli.core.times import Config as Times
+from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
+from di4c_cli.runs import RunDirectory, Status
+
+IGNORED_BELOW = 0.1  # nats: a correlation term that has not moved further is a lambda that is ignored
+
+
+def _number_is_peak(value: Any) -> Any:
+    return {"peak": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Config(_Config):
+    """Optimisation."""
+
+    steps: int = Field(1000, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(64, ge=1)
+    """Data points of one optimiser step."""
+    accumulate: int = Field(1, ge=1)
+    """Parts in which a batch is computed; the gradient is that of the whole batch."""
+    lr: Annotated[LearningRate, BeforeValidator(_number_is_peak)] = LearningRate()
+    """Learning rate; a plain number is the peak of a cosine."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averaging."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's decay."""
+    clip: float | None = Field(1.0, gt=0)
+    """Largest gradient norm; unset: no clipping."""
+    ema: float = Field(0.998, ge=0, lt=1)
+    """Decay of the weight average that is sampled from."""
+    seed: int = 0
+    """Seed of data order, times, noise and initial weights."""
+    log_every: int = Field(20, ge=1)
+    """Steps between lines of metrics.jsonl."""
+    save_every: int = Field(500, ge=1)
+    """Steps between resumable checkpoints."""
+    keep: int = Field(2, ge=1)
+    """How many of them are kept."""
+    warn_after: int = Field(400, ge=1)
+    """Steps after which a lambda that is still ignored is worth a warning."""
+
+
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """A well-mixed 63-bit seed for one part of one step (splitmix64): randomness depends on nothing else."""
+    z = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + part * 0x94D049BB133111EB + 1) & (2**64 - 1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = ((z ^ (z >> shift)) * factor) & (2**64 - 1)
+    return (z ^ (z >> 31)) >> 1
+
+
+def data_indices(size: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Which data points step `step` sees: consecutive pieces of one fresh permutation an epoch."""
+    position = step * batch_size + torch.arange(batch_size)
+    epochs, offsets = position // size, position % size
+    index = torch.empty_like(position)
+    for epoch in epochs.unique().tolist():
+        generator = torch.Generator().manual_seed(step_seed(seed, epoch, part=-1))
+        chosen = epochs == epoch
+        index[chosen] = torch.randperm(size, generator=generator)[offsets[chosen]]
+    return index
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory so far, MiB: of the device where there is one, else resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@dataclass
+class Trainer:
+    """Trains `cast.student` on weighted losses, and keeps the run directory up to date.
+
+    The randomness of a step depends on the seed and the step alone, so a resumed run repeats the uninterrupted one.
+    """
+
+    cast: Cast
+    model: nn.Module
+    """`cast.student` as a module."""
+    losses: list[Any]
+    """The `[[losses]]` sections: each has `kind`, `weight` and `build()`."""
+    times: Times
+    config: Config
+    run: RunDirectory
+    status: Status
+    header: dict[str, Any]
+    """What config.json of the checkpoints says beside the step."""
+    card: Callable[[int], str]
+    """The model card at a step."""
+    preview: Callable[[int], None]
+    preview_every: int
+    progress: Callable[[int, int, dict[str, Any]], None]
+    narrate: Callable[[str], None]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device).train()
+        self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.terms = [(section.kind, section.weight, section.build()) for section in self.losses]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=self.config.lr.peak,
+            betas=self.config.betas,
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
+        self.ema = EMA(self.model, self.config.ema)
+        self.step = 0
+        self.elapsed = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = defaultdict(int)
+        self._seen_correlation = 0.0
+        self._warned = False
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def fit(self, split: Split, stop: Callable[[], int | None]) -> dict[str, Any]:
+        """Train to the last step. `stop()` gives a signal number once the run should save and end.
+
+        Raises:
+            NonFiniteLossError: the loss or its gradient became NaN or infinite.
+            Interrupted: a signal came; a resumable checkpoint was written first.
+            RunError: a checkpoint could not be written.
+        """
+        config, row = self.config, {}
+        started, mark, mark_step = time.monotonic() - self.elapsed, time.monotonic(), self.step
+        while self.step < config.steps:
+            self._optimise(split)
+            self.step += 1
+            self.elapsed = time.monotonic() - started
+            if self.step % config.log_every == 0 or self.step == config.steps:
+                rate = (self.step - mark_step) * config.batch_size / max(1e-9, time.monotonic() - mark)
+                row = self._log(rate)
+                mark, mark_step = time.monotonic(), self.step
+            if self.preview_every and self.step % self.preview_every == 0 and self.step < config.steps:
+                with self.ema.applied(self.model):
+                    self.preview(self.step)
+            signal = stop()
+            if signal is not None and self.step < config.steps:
+                self.save(self.run.path / f"step-{self.step}", resumable=True)
+                raise Interrupted(
+                    f"stopped at step {self.step} of {config.steps}; saved",
+                    f"continue with --resume {self.run.path}",
+                    exit_code=128 + signal,
+                )
+            if self.step % config.save_every == 0 and self.step < config.steps:
+                self.save(self.run.path / f"step-{self.step}", resumable=True)
+                self._forget_old()
+        self.save(self.run.final, resumable=False)
+        with self.ema.applied(self.model):
+            self.preview(self.step)
+        return row
+
+    def _optimise(self, split: Split) -> None:
+        config = self.config
+        progress = self.step / config.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr.at(self.step, config.steps)
+        index = data_indices(len(split), config.batch_size, self.step, config.seed)
+        for part, rows in enumerate(index.chunk(config.accumulate)):
+            seed = step_seed(config.seed, self.step, part)
+            torch.manual_seed(seed)  # dropout
+            generator = torch.Generator(self.device).manual_seed(seed)
+            t, s = self.times.sample(len(rows), generator, self.device)
+            self._segment = Segment(self.cast, split[rows].to(self.device), t, s, generator)
+            total = self._weighted_loss(self._segment, progress).sum() / config.batch_size
+            total.backward()  # type: ignore[no-untyped-call]
+            self._add("loss", total.detach() * config.accumulate)
+        limit = config.clip if config.clip is not None else math.inf
+        self._add("grad_norm", torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.model)
+
+    def _weighted_loss(self, segment: Segment, progress: float) -> Tensor:
+        total = torch.zeros_like(segment.t)
+        for kind, weight, loss in self.terms:
+            w = weight.at(segment.t, progress)
+            if not w.any():  # a term of weight 0 is not computed
+                continue
+            values = loss(segment)
+            self._add(f"loss/{kind}", values.detach().mean())
+            total = total + w * values
+        return total
+
+    # -- what the run directory gets ---------------------------------------------------------
+
+    def _add(self, name: str, value: Tensor) -> None:
+        """Sums stay on the device until the next log line, so that a step never waits for the host."""
+        value = value.double()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._counts[name] += 1
+
+    def _log(self, samples_per_s: float) -> dict[str, Any]:
+        row: dict[str, Any] = {"step": self.step, "time": time.time(), "elapsed": self.elapsed}
+        row |= {name: (value / self._counts[name]).item() for name, value in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+            raise NonFiniteLossError(
+                f"{self.run.path}: loss or gradient is not finite at step {self.step}",
+                "lower train.lr or the weight of the loss that grew; the newest checkpoint is from before",
+            )
+        if self.cast.teacher is not None:
+            row |= self._segment.health()
+        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["samples_per_s"] = samples_per_s
+        row["memory_mb"] = peak_memory_mb(self.device)
+        self.run.append_metrics(row)
+        self._warn_if_lambda_is_ignored(row)
+        self.status.step, self.status.elapsed = self.step, self.elapsed
+        self.status.eta = self.elapsed / self.step * (self.config.steps - self.step)
+        self.run.write_status(self.status)
+        self.progress(self.step, self.config.steps, row)
+        return row
+
+    def _warn_if_lambda_is_ignored(self, row: dict[str, Any]) -> None:
+        self._seen_correlation = 0.8 * self._seen_correlation + 0.2 * row.get("correlation", 0.0)
+        ignored = self.step >= self.config.warn_after and self._seen_correlation > -IGNORED_BELOW
+        if ignored and self.cast.num_latents > 1 and not self._warned:
+            self._warned = True
+            message = (
+                f"warning: lambda is being ignored (correlation {self._seen_correlation:.3f} nats after "
+                f"{self.step} steps): the student equals its teacher; raise network.lam_std or student.num_latents, "
+                "or give the datapoint loss weight"
+            )
+            self.run.log(message)
+            self.narrate(message)
+
+    def save(self, folder: Path, *, resumable: bool) -> None:
+        """Raises RunError when the disk does not take it; what was there before stays."""
+        if not all(torch.isfinite(p).all() for p in self.parameters):
+            raise NonFiniteLossError(
+                f"{self.run.path}: weights are not finite at step {self.step}", "lower train.lr; nothing was saved"
+            )
+        try:
+            checkpoints.save(
+                folder,
+                config={**self.header, "step": self.step},
+                model=self.model.state_dict(),
+                ema=self.ema.shadow,
+                card=self.card(self.step),
+                training=self._training_state() if resumable else None,
+            )
+        except OSError as error:
+            raise RunError(
+                f"{folder}: cannot save the checkpoint: {error.strerror or error}",
+                f"make room, then continue with --resume {self.run.path}",
+            ) from error
+
+    def _forget_old(self) -> None:
+        for old in self.run.checkpoints()[: -self.config.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    # -- resume ------------------------------------------------------------------------------
+
+    def _training_state(self) -> dict[str, Tensor]:
+        state = {
+            f"{key}/{name}": value
+            for name, p in zip(self.names, self.parameters, strict=True)
+            for key, value in self.optimizer.state[p].items()
+        }
+        counters = {"step": self.step, "ema_updates": self.ema.updates, "elapsed": self.elapsed}
+        return state | {f"counter/{k}": torch.tensor(v, dtype=torch.float64) for k, v in counters.items()}
+
+    def resume(self, folder: Path) -> None:
+        """Continue from a `step-<N>` folder, bit for bit.
+
+        Raises:
+            CheckpointError: the folder is damaged or belongs to another network.
+        """
+        checkpoints.load_weights(self.model, folder, "raw")
+        self.ema.shadow = checkpoints.read_tensors(folder, "ema.safetensors")
+        self.ema.shadow = {name: self.ema.shadow[name].to(self.device) for name in self.model.state_dict()}
+        state = checkpoints.read_tensors(folder, checkpoints.TRAINING)
+        for name, p in zip(self.names, self.parameters, strict=True):
+            self.optimizer.state[p] = {
+                key: state[f"{key}/{name}"].to(p.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.step = int(state["counter/step"])
+        self.ema.updates = int(state["counter/ema_updates"])
+        self.elapsed = float(state["counter/elapsed"])

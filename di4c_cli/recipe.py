@@ -1,0 +1,95 @@
+"""The recipe: one pydantic model whose sections are the components' own Configs."""
+
+from pydantic import Field
+
+from di4c_cli.core.component import Config, section
+from di4c_cli.core.times import Config as Times
+from di4c_cli.core.trainer import Config as Train
+
+CodecSection = section("codecs")
+DatasetSection = section("datasets")
+ProcessSection = section("processes")
+NetworkSection = section("networks")
+TeacherSection = section("teachers")
+StudentSection = section("students")
+SamplerSection = section("samplers")
+LossSection = section("losses")
+MetricSection = section("metrics")
+
+
+class SampleSettings(Config):
+    """What `di4c sample` draws unless told otherwise."""
+
+    steps: int = Field(4, ge=1)
+    """Network calls for one sample (K)."""
+    num: int = Field(64, ge=1)
+    """How many samples."""
+    batch_size: int = Field(500, ge=1)
+    """How many at a time; part of what makes files repeatable."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+class PreviewSettings(Config):
+    """Samples drawn while training, at a fixed seed, teacher beside student."""
+
+    every: int = Field(250, ge=0)
+    """Training steps between previews; 0 for none."""
+    steps: list[int] = [1, 2, 4]
+    """Numbers of sampling steps K."""
+    num: int = Field(16, ge=1)
+    """Samples of each model and K."""
+
+
+class EvalSettings(Config):
+    """What `di4c eval` compares unless told otherwise."""
+
+    steps: list[int] = [1, 2, 4, 8]
+    """Numbers of sampling steps K."""
+    num: int = Field(2000, ge=1)
+    """Samples of each model, K and seed."""
+    seeds: list[int] = [0]
+    """Sampling seeds."""
+    models: list[str] = ["teacher", "student", "hybrid"]
+    """Which models stand side by side."""
+    hybrid_teacher_steps: float = Field(0.25, ge=0, le=1)
+    """The hybrid's share of last calls made by the teacher (rounded, at least one, at most K - 1)."""
+    batch_size: int = Field(500, ge=1)
+    """Samples drawn at a time."""
+
+
+class Recipe(Config):
+    """A whole experiment: data, teacher, student, losses, training, sampling, evaluation."""
+
+    title: str = ""
+    """One line for `di4c recipes`."""
+    codec: CodecSection
+    """What a state means: pixels, characters, ..."""
+    dataset: DatasetSection
+    """Where the data comes from."""
+    process: ProcessSection
+    """How the data is corrupted."""
+    network: NetworkSection | None = None
+    """The network that teacher and student share."""
+    teacher: TeacherSection
+    """The many-step product model that is distilled."""
+    student: StudentSection
+    """The few-step model."""
+    teacher_sampler: SamplerSection
+    """How the teacher steps from t to s inside the consistency loss."""
+    sampler: SamplerSection
+    """How samples are drawn, for teacher and student alike."""
+    times: Times = Times()
+    """Which (t, s) the distillation trains on."""
+    losses: list[LossSection] = Field(min_length=1)
+    """The distillation's loss terms."""
+    train: Train = Train()
+    """The distillation's optimisation."""
+    sample: SampleSettings = SampleSettings()
+    """Defaults of `di4c sample`."""
+    preview: PreviewSettings = PreviewSettings()
+    """Samples drawn while training."""
+    eval: EvalSettings = EvalSettings()
+    """Defaults of `di4c eval`."""
+    metrics: list[MetricSection] = []
+    """What `di4c eval` measures."""

@@ -1,0 +1,188 @@
+"""What `di4c eval` leaves behind: results.json, a markdown table, and a picture of quality against calls."""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from di4c_cli.runs import write_text_atomic
+
+ARROWS = {"lower": " ↓", "higher": " ↑"}
+STYLES = {"teacher": ("#5b7083", "o"), "student": ("#d1495b", "s"), "hybrid": ("#2e8b57", "^")}
+OTHER_STYLE = ("#8d6a9f", "D")
+LABELS = {
+    "tv": "total variation (exact)",
+    "fd_test": "Fréchet distance to held-out data",
+    "fd": "Fréchet distance to training data",
+    "nll_bound": "held-out NLL bound, nats",
+    "valid": "share of valid samples",
+    "kid": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "class_accuracy": "class accuracy",
+    "class_entropy": "class entropy, share of maximum",
+    "copies": "share of near copies",
+}
+"""Metrics worth a panel, the most telling first."""
+MAX_PANELS = 4
+DECADE = 10.0  # panels whose figures span more than this factor get a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over seeds: mean and sample standard deviation (0 for one seed)."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One model at one number of steps, over its seeds."""
+
+    model: str
+    steps: int
+    nfe: int
+    seeds: int
+    metrics: dict[str, Figure]
+    seconds_per_sample: float
+
+
+def aggregate(rows: Iterable[dict[str, Any]]) -> list[Group]:
+    """Rows of an evaluation grouped by (model, steps), in order of appearance."""
+    grouped: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault((row["model"], row["steps"]), []).append(row)
+    return [_group(model, steps, group) for (model, steps), group in grouped.items()]
+
+
+def _group(model: str, steps: int, rows: list[dict[str, Any]]) -> Group:
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    values = {name: [row["metrics"][name] for row in rows if name in row["metrics"]] for name in names}
+    return Group(
+        model=model,
+        steps=steps,
+        nfe=rows[0]["nfe"],
+        seeds=len(rows),
+        metrics={name: Figure.of(v) for name, v in values.items()},
+        seconds_per_sample=statistics.fmean(row["seconds_per_sample"] for row in rows),
+    )
+
+
+def write_report(result: dict[str, Any], out: Path) -> list[Path]:
+    """Write results.json, results.md and frontier.png into `out`; gives their paths back.
+
+    Args:
+        result: what `di4c eval --json` prints.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "results.json", out / "results.md", out / "frontier.png"]
+    write_text_atomic(paths[0], json.dumps(result, indent=1) + "\n")
+    write_text_atomic(paths[1], table(result))
+    write_frontier(result, paths[2])
+    return paths
+
+
+def metric_names(result: dict[str, Any]) -> list[str]:
+    """Every metric of an evaluation, in the order of its directions, then of appearance."""
+    found = dict.fromkeys(name for row in result["rows"] for name in row["metrics"])
+    return [n for n in result["directions"] if n in found] + [
+        n for n in found if n not in result["directions"]
+    ]
+
+
+def table(result: dict[str, Any]) -> str:
+    """The markdown table: a line for each model and step count, the floor of real data last."""
+    names = metric_names(result)
+    head = [name + ARROWS.get(result["directions"].get(name, ""), "") for name in names]
+    lines = [["model", "K", "NFE", *head, "ms/sample"]]
+    groups = aggregate(result["rows"])
+    for group in groups:
+        figures = [_cell(group.metrics.get(name)) for name in names]
+        speed = f"{1000 * group.seconds_per_sample:.3g}"
+        lines.append([group.model, str(group.steps), str(group.nfe), *figures, speed])
+    if result["reference"]:
+        floor = [f"{result['reference'][name]:.4g}" if name in result["reference"] else "" for name in names]
+        lines.append(["*real data*", "", "", *floor, ""])
+    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+    return f"# {result['source']}\n\n{body}\n\n{_caption(result, groups)}\n"
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure.mean:.4g} ± {figure.std:.2g}" if figure.std else f"{figure.mean:.4g}"
+
+
+def _caption(result: dict[str, Any], groups: list[Group]) -> str:
+    seeds = max((group.seeds for group in groups), default=0)
+    num = " or ".join(str(n) for n in sorted({row["num"] for row in result["rows"]}))
+    spread = f"Mean ± standard deviation over {seeds} sampling seeds" if seeds > 1 else "One sampling seed"
+    return (
+        f"{spread}, {num} samples each; K: sampling steps, NFE: network calls. ↓ lower is better, ↑ higher.\n"
+        "*real data*: the same figures with real data in place of samples."
+    )
+
+
+def write_frontier(result: dict[str, Any], path: Path) -> None:
+    """Draw quality against network calls: a panel a metric, a line a model, the floor dashed."""
+    from matplotlib.figure import Figure as Canvas
+
+    names = metric_names(result)
+    panels = [name for name in LABELS if name in names][:MAX_PANELS] or names[:MAX_PANELS]
+    groups = aggregate(result["rows"])
+    canvas = Canvas(figsize=(3.6 * max(len(panels), 1) + 0.4, 3.6), layout="constrained")
+    for name, axes in zip(panels, canvas.subplots(1, max(len(panels), 1), squeeze=False)[0], strict=False):
+        _panel(axes, name, groups, result["reference"].get(name))
+        axes.set_title(
+            LABELS.get(name, name) + ARROWS.get(result["directions"].get(name, ""), ""), fontsize=10
+        )
+    handles = {
+        str(h.get_label()): h
+        for axes in canvas.axes
+        for h in axes.get_lines()
+        if not str(h.get_label()).startswith("_")
+    }
+    canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False)
+    temporary = path.with_name(f".{path.name}")
+    canvas.savefig(temporary, dpi=150, format="png")
+    temporary.replace(path)
+
+
+def _panel(axes: Any, name: str, groups: list[Group], floor: float | None) -> None:
+    """One metric. `axes` is a matplotlib Axes."""
+    for model in dict.fromkeys(group.model for group in groups):
+        points = sorted(
+            (g.nfe, f.mean, f.std) for g in groups if g.model == model and (f := g.metrics.get(name))
+        )
+        if not points:
+            continue
+        nfe = [x for x, _, _ in points]
+        color, marker = STYLES.get(model, OTHER_STYLE)
+        axes.plot(nfe, [mean for _, mean, _ in points], color=color, marker=marker, markersize=5, label=model)
+        low, high = [mean - std for _, mean, std in points], [mean + std for _, mean, std in points]
+        axes.fill_between(nfe, low, high, color=color, alpha=0.2, linewidth=0)
+    if floor is not None:
+        axes.axhline(floor, color="black", linestyle="--", linewidth=1, label="real data")
+    _scale(axes, [g for g in groups if name in g.metrics], name, floor)
+
+
+def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> None:
+    """Calls on a logarithmic axis with the step counts as ticks; figures too, where they span a decade."""
+    axes.set_xscale("log", base=2)
+    ticks = sorted({group.nfe for group in groups})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("network calls (NFE)")
+    values = [group.metrics[name].mean - group.metrics[name].std for group in groups]
+    values += [] if floor is None else [floor]
+    if values and min(values) > 0 and max(values) > DECADE * min(values):
+        axes.set_yscale("log")
+    axes.grid(alpha=0.25)

@@ -1,0 +1,244 @@
+"""Run directories: plain files that the trainer writes and everybody else reads.
+
+    <root>/<recipe>/<role>-<n>/
+        recipe.toml     the recipe as given          resolved.json   every value with its origin
+        status.json     state, pid, heartbeat, step  metrics.jsonl   one JSON object a line
+        log.txt         narration                    samples/step-N/ previews
+        step-N/         resumable checkpoint         final/          the finished model
+
+Standard library only: the monitor reads runs without torch.
+"""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from di4c_cli.errors import UsageError
+
+ROLES = ("teacher", "student")
+STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
+
+
+def runs_root() -> Path:
+    """The folder that holds all run directories: $DI4C_RUNS, else ./checkpoints."""
+    return Path(os.environ.get("DI4C_RUNS") or "checkpoints")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Replace `path` whole or not at all; a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(kw_only=True)
+class Status:
+    """What status.json says. `eta` and `elapsed` in seconds, `heartbeat` in Unix time."""
+
+    state: str = "running"  # running | finished | interrupted | failed
+    recipe: str = ""
+    role: str = ""
+    step: int = 0
+    steps: int = 0
+    pid: int = 0
+    host: str = ""
+    started: float = 0.0
+    heartbeat: float = 0.0
+    elapsed: float = 0.0
+    eta: float | None = None
+    message: str = ""
+
+    @property
+    def visible_state(self) -> str:
+        """`state`, or "stale" for a run that says it is running but has stopped breathing."""
+        if self.state != "running":
+            return self.state
+        if time.time() - self.heartbeat > STALE_AFTER:
+            return "stale"
+        if self.host == socket.gethostname() and self.pid and not _alive(self.pid):
+            return "stale"
+        return "running"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk. Reading tolerates what a running or killed writer leaves behind."""
+
+    path: Path
+
+    # -- making and finding ------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, recipe: str, role: str, name: str | None = None, root: Path | None = None) -> "RunDirectory":
+        """A new directory `<root>/<recipe>/<role>-<n>`; an existing one is never reused."""
+        parent = (root or runs_root()) / recipe
+        parent.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
+            try:
+                (parent / name).mkdir()
+            except FileExistsError:
+                raise UsageError(
+                    f"{parent / name}: exists already", "choose another --name, or continue it with --resume"
+                ) from None
+            return cls(parent / name)
+        taken = [int(m[1]) for p in parent.iterdir() if (m := re.fullmatch(rf"{role}-(\d+)", p.name))]
+        number = max(taken, default=0) + 1
+        while True:
+            path = parent / f"{role}-{number}"
+            try:
+                path.mkdir()
+                return cls(path)
+            except FileExistsError:  # another process was faster
+                number += 1
+
+    @classmethod
+    def is_run(cls, path: Path) -> bool:
+        return (path / "status.json").is_file()
+
+    @classmethod
+    def find_all(cls, root: Path | None = None) -> "list[RunDirectory]":
+        """All runs below the root, newest heartbeat last."""
+        root = root or runs_root()
+        found = [cls(p.parent) for p in root.glob("*/*/status.json")] if root.is_dir() else []
+        return sorted(found, key=lambda run: run.updated)
+
+    @classmethod
+    def resolve(cls, text: str, root: Path | None = None) -> "RunDirectory":
+        """A run from what the user typed: a directory, `<recipe>/<role>-<n>` below the root, or `latest`."""
+        if text == "latest":
+            runs = cls.find_all(root)
+            if not runs:
+                raise UsageError(f"latest: no runs below {root or runs_root()}", "start one: di4c distill digits")
+            return runs[-1]
+        for path in (Path(text), (root or runs_root()) / text):
+            if cls.is_run(path):
+                return cls(path)
+        raise UsageError(f"{text}: no such run", "`di4c runs` lists them")
+
+    # -- files -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """`<recipe>/<role>-<n>`, the short name people type."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    @property
+    def updated(self) -> float:
+        """Unix time of the last sign of life."""
+        try:
+            return (self.path / "status.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def checkpoints(self) -> list[Path]:
+        """The `step-<N>` folders, oldest first (unfinished `.tmp` ones are not listed)."""
+        found = [(int(m[1]), p) for p in self.path.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))]
+        return [path for _, path in sorted(found)]
+
+    def samples(self) -> list[Path]:
+        """The `samples/step-<N>` folders, oldest first."""
+        found = [
+            (int(m[1]), p)
+            for p in (self.path / "samples").glob("step-*")
+            if (m := re.fullmatch(r"step-(\d+)", p.name))
+        ]
+        return [path for _, path in sorted(found)]
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """The run's status; a missing or damaged file reads as a failed run."""
+        try:
+            raw = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+            known = {k: v for k, v in raw.items() if k in Status.__dataclass_fields__}
+            return Status(**known)
+        except (OSError, ValueError, AttributeError):
+            return Status(state="failed", message="status.json is missing or damaged")
+
+    def resolved(self) -> dict[str, Any]:
+        """resolved.json, or {} where there is none."""
+        try:
+            content = json.loads((self.path / "resolved.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Whole lines of metrics.jsonl; a half-written or damaged line is passed over."""
+        try:
+            with open(self.metrics_path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    if not line.endswith("\n"):
+                        return
+                    try:
+                        row = json.loads(line)
+                    except ValueError:
+                        continue
+                    if isinstance(row, dict):
+                        yield row
+        except OSError:
+            return
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write_status(self, status: Status) -> None:
+        status.heartbeat = time.time()
+        write_text_atomic(self.path / "status.json", json.dumps(asdict(status), indent=1) + "\n")
+
+    def write_recipe(self, text: str) -> None:
+        """The recipe as given, comments and all."""
+        write_text_atomic(self.path / "recipe.toml", text)
+
+    def write_resolved(self, resolved: dict[str, Any]) -> None:
+        write_text_atomic(self.path / "resolved.json", json.dumps(resolved, indent=1) + "\n")
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """One line, one write: a reader sees it whole or ends before it."""
+        with open(self.metrics_path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines after `step`: a resumed run writes them again."""
+        kept = [row for row in self.metrics() if row.get("step", 0) <= step]
+        write_text_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def log(self, line: str) -> None:
+        with open(self.log_path, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")

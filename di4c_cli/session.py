@@ -1,0 +1,52 @@
+"""The process around a run: signals, identity, and the state that status.json must end in."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from di4c_cli.errors import Interrupted
+from di4c_cli.runs import RunDirectory, Status
+
+
+def process_identity() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], int | None]]:
+    """Within, the first Ctrl-C or SIGTERM is remembered and told by the function given; a second Ctrl-C stops at once."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def recorded(run: RunDirectory, status: Status) -> Iterator[None]:
+    """Whatever ends the block is what status.json says: finished, interrupted or failed."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+        status.state = "interrupted" if interrupted else "failed"
+        status.message = str(error) or type(error).__name__
+        with suppress(OSError):  # a full disk must not hide the error that is under way
+            run.write_status(status)
+            run.log(f"{status.state}: {status.message}")
+        raise
+    status.state, status.eta = "finished", 0.0
+    run.write_status(status)
+    run.log("finished")

@@ -1,0 +1,193 @@
+"""From a SOURCE argument (run, checkpoint folder or recipe) to models ready to sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from di4c_cli import recipe_file
+from di4c_cli.core import checkpoints, processes
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.errors import CheckpointError, UsageError
+from di4c_cli.recipe import Recipe
+from di4c_cli.runs import RunDirectory, runs_root
+from di4c_cli.shipped import find_recipe, recipe_paths, shipped_teacher
+
+
+def pick_device(text: str) -> torch.device:
+    """`auto`, `cpu`, `cuda[:n]` or `mps`.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if text == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"--device {text}: not available here", "use auto or cpu; `di4c doctor` lists devices") from None
+    return device
+
+
+@dataclass(frozen=True)
+class House:
+    """What a recipe builds before any model: codec, data (on demand) and process."""
+
+    recipe: Recipe
+    codec: Codec
+    process: processes.ForwardProcess
+
+    @classmethod
+    def build(cls, recipe: Recipe) -> "House":
+        codec = recipe.codec.build()
+        return cls(recipe, codec, recipe.process.build(codec.space))
+
+    def dataset(self) -> Dataset:
+        return self.recipe.dataset.build(self.codec)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's weights lie, and the recipe that made it."""
+
+    name: str
+    """The recipe's name."""
+    recipe: Recipe
+    role: str
+    """teacher or student."""
+    folder: Path | None
+    """Its checkpoint; None for a teacher that needs none."""
+    teacher_folder: Path | None
+    """The checkpoint of its teacher (of itself, for a teacher)."""
+
+    @property
+    def path(self) -> str:
+        return str(self.folder) if self.folder else self.name
+
+
+def newest_checkpoint(run: RunDirectory) -> Path:
+    """`final/`, else the newest `step-<N>/`.
+
+    Raises:
+        CheckpointError: the run has saved nothing yet.
+    """
+    candidates = [run.final] if (run.final / "config.json").is_file() else run.checkpoints()
+    if not candidates:
+        raise CheckpointError(f"{run.path}: this run has no checkpoint yet", "wait for the first, or see `di4c runs`")
+    return candidates[-1]
+
+
+def newest_finished(recipe: str, role: str) -> Path | None:
+    """The `final/` of the newest finished run of a recipe and role below the root."""
+    folders = [
+        run.final
+        for run in RunDirectory.find_all()
+        if run.path.parent.name == recipe and run.status().role == role and (run.final / "config.json").is_file()
+    ]
+    return folders[-1] if folders else None
+
+
+def find_teacher(name: str, recipe: Recipe, wanted: str | None = None) -> Path | None:
+    """The teacher's checkpoint: the one named, else the newest finished teacher run, else the shipped one.
+
+    None for a teacher that needs no checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not recipe.teacher.trained:
+        return None
+    wanted = wanted or getattr(recipe.teacher, "checkpoint", None)
+    if wanted:
+        return resolve(wanted, []).folder
+    found = newest_finished(name, "teacher") or shipped_teacher(name)
+    if found is None:
+        raise CheckpointError(f"{name}: no teacher yet", f"train it first: di4c train-teacher {name}")
+    return found
+
+
+def resolve(text: str, overrides: list[str]) -> Source:
+    """What a SOURCE argument means.
+
+    Raises:
+        UsageError, CheckpointError, RecipeError: nothing there, or not what it should be.
+    """
+    path = Path(text)
+    if (path / "config.json").is_file() and not RunDirectory.is_run(path):
+        return _of_folder(path, overrides)
+    if text == "latest" or RunDirectory.is_run(path) or RunDirectory.is_run(runs_root() / text):
+        return _of_folder(newest_checkpoint(RunDirectory.resolve(text)), overrides)
+    if path.is_dir() and text not in recipe_paths():
+        raise CheckpointError(f"{text}: neither a run nor a checkpoint", "it has no status.json and no config.json")
+    loaded = recipe_file.load(find_recipe(text), overrides)
+    student = newest_finished(loaded.name, "student")
+    if student is not None:
+        return _of_folder(student, overrides)
+    folder = find_teacher(loaded.name, loaded.recipe)
+    return Source(loaded.name, loaded.recipe, "teacher", folder, folder)
+
+
+def _of_folder(folder: Path, overrides: list[str]) -> Source:
+    header = checkpoints.read_config(folder)
+    name, role = str(header.get("name", "")), str(header.get("role", ""))
+    resolved = {"config": header["recipe"], "recipe": name}
+    recipe = recipe_file.load_resolved(resolved, overrides, path=folder / "config.json").recipe
+    if role not in ("teacher", "student"):
+        raise CheckpointError(f"{folder / 'config.json'}: role is {role!r}", "expected teacher or student")
+    if role == "teacher":
+        return Source(name, recipe, role, folder, folder)
+    stated = header.get("teacher")
+    teacher = Path(stated) if stated and (Path(stated) / "config.json").is_file() else None
+    if teacher is None and recipe.teacher.trained:
+        teacher = newest_finished(name, "teacher") or shipped_teacher(name)
+    return Source(name, recipe, role, folder, teacher)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Denoisers ready to sample."""
+
+    teacher: Denoiser | None
+    student: Denoiser | None
+
+
+def load_models(source: Source, house: House, device: torch.device, *, weights: str = "ema", dtype: str = "float32") -> Models:
+    """The source's student (if it is one) and its teacher (None where it is gone).
+
+    Raises:
+        CheckpointError: damaged, or made for another network.
+    """
+    precision = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}.get(dtype)
+    if precision is None:
+        raise UsageError(f"--dtype {dtype}: unknown", "float32, float64 or bfloat16")
+    recipe = source.recipe
+
+    def ready(model: Denoiser) -> Denoiser:
+        return model.to(device, precision).eval() if isinstance(model, nn.Module) else model
+
+    teacher = student = None
+    if source.teacher_folder is not None:
+        teacher = ready(recipe.teacher.build(house.process, recipe.network, None, source.teacher_folder))
+    elif not recipe.teacher.trained:
+        teacher = recipe.teacher.build(house.process, recipe.network, house.dataset(), None)
+    if source.role == "student":
+        student = recipe.student.build(recipe.network, house.process)
+        checkpoints.load_weights(student, source.folder, weights)
+        student = ready(student.requires_grad_(False))
+    return Models(teacher, student)
+
+
+def plan_of(recipe: Recipe, models: Models, steps: int, model: str, teacher_steps: int) -> Any:
+    """The sampling plan of `teacher`, `student` or `hybrid` at K steps."""
+    denoiser = models.teacher if model == "teacher" else models.student
+    if denoiser is None or (teacher_steps and models.teacher is None):
+        missing = "teacher" if denoiser is None and model == "teacher" or denoiser is not None else "student"
+        raise CheckpointError(f"{model}: the {missing} is not at hand", f"its checkpoint was moved or removed; name the {missing}'s own folder")
+    return recipe.sampler.plan(steps, denoiser, models.teacher, teacher_steps)

@@ -1,0 +1,37 @@
+"""What the screens are made of. A widget draws what it is given; it reads no file."""
+
+from textual.color import Color
+from textual.events import Resize
+from textual.strip import Strip
+from textual.widget import Widget
+
+# Blue, orange, green, pink, yellow, red: told apart with any colour vision (after Okabe and Ito).
+PALETTE = tuple(map(Color.parse, ("#56b4e9", "#e69f00", "#3fbf8f", "#cc79a7", "#d7c84a", "#e0633a")))
+
+
+class LineWidget(Widget):
+    """A widget that draws all its lines at once, and again only when something changed."""
+
+    _lines: list[Strip] | None = None
+
+    def draw(self) -> list[Strip]:
+        """The lines from the top; what is missing stays blank."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        self._lines = None
+        self.refresh()
+
+    def on_resize(self, _: Resize) -> None:
+        self.redraw()
+
+    def notify_style_update(self) -> None:  # another theme: other colours
+        super().notify_style_update()
+        self._lines = None
+
+    def render_line(self, y: int) -> Strip:
+        width, height = self.content_size
+        if self._lines is None:
+            self._lines = self.draw() if width > 0 and height > 0 else []
+        line = self._lines[y] if y < len(self._lines) else Strip.blank(width)
+        return line.adjust_cell_length(width).apply_style(self.rich_style)
