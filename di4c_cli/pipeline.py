@@ -12,7 +12,7 @@ import torch
 
 from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
-from di4c_cli.core.datasets import first
+from di4c_cli.core.datasets import spread
 from di4c_cli.core.metrics import Metric, Trial
 from di4c_cli.drawing import draw
 from di4c_cli.errors import UsageError
@@ -135,7 +135,7 @@ def evaluate(
         return {name: value for name, value in values.items() if name in directions}
 
     num = num or settings.num
-    reference = measured(first(data.test, num).x_0, None, 0)
+    reference = measured(spread(data.test, num).x_0, None, 0)
     jobs = [
         (model, k, seed)
         for model in wanted_models(models or settings.models, loaded, models is not None)

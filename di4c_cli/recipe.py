@@ -63,6 +63,8 @@ class Recipe(Config):
 
     title: str = ""
     """One line for `di4c recipes`."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; small networks are fastest on one, and results repeat bit for bit only at the same number."""
     codec: CodecSection
     """What a state means: pixels, characters, ..."""
     dataset: DatasetSection

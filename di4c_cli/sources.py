@@ -46,6 +46,8 @@ class House:
 
     @classmethod
     def build(cls, recipe: Recipe) -> "House":
+        if recipe.threads is not None:
+            torch.set_num_threads(recipe.threads)
         codec = recipe.codec.build()
         return cls(recipe, codec, recipe.process.build(codec.space))
 

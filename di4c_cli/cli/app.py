@@ -4,6 +4,8 @@ import difflib
 import importlib
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -24,7 +26,7 @@ COMMANDS = {
     "runs": "runs",
     "doctor": "doctor",
 }
-"""Command names and the modules of this folder; each module has a Typer called `app`."""
+"""Command names and the modules of this folder: each has a Typer `app`, or a function of its own name."""
 
 ArgumentError = typer.BadParameter.__mro__[1]
 """Typer's error for wrong arguments of any sort (it names only this kind of it publicly)."""
@@ -40,7 +42,9 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"di4c_cli.cli.{COMMANDS[cmd_name]}")
-        command = get_command(module.app)
+        command = get_command(
+            module.app if hasattr(module, "app") else _single(vars(module)[COMMANDS[cmd_name]])
+        )
         command.name = cmd_name
         return command
 
@@ -51,19 +55,37 @@ class Commands(TyperGroup):
             raise UsageError(f"{args[0]}: no such command", hint)
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args, **kwargs):
+        with _told():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: typer.Context):
-        try:
+        with _told():
             return super().invoke(ctx)
-        except Di4CError as error:
-            console.error(error)
-            raise typer.Exit(error.exit_code) from None
-        except ArgumentError as error:
-            command = error.ctx.command_path if error.ctx else "di4c"
-            console.error(UsageError(f"{command}: {error.format_message()}", f"see `{command} --help`"))
-            raise typer.Exit(error.exit_code) from None
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False)
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors that a user can cause become one line on stderr and an exit code; bugs keep their traceback."""
+    try:
+        yield
+    except Di4CError as error:
+        console.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except ArgumentError as error:
+        command = error.ctx.command_path if error.ctx else "di4c"
+        console.error(UsageError(f"{command}: {error.format_message()}", f"see `{command} --help`"))
+        raise typer.Exit(error.exit_code) from None
+
+
+def _single(function: Callable[..., None]) -> typer.Typer:
+    """A Typer of one plain command."""
+    single = typer.Typer(add_completion=False)
+    single.command()(function)
+    return single
+
+
+app = typer.Typer(cls=Commands, invoke_without_command=True, pretty_exceptions_show_locals=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,6 +96,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def di4c(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
@@ -83,6 +106,8 @@ def di4c(
 
     Distil a many-step teacher into a mixture student that keeps the correlations: `di4c distill digits`.
     """
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Arguments and options that commands share, and how recipe overrides get past the option parser."""
 
 import re
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -37,7 +38,7 @@ class TrainCommand(RecipeCommand):
 
 def refuse_dotted_flags(args: list[str]) -> None:
     """`--train.steps 5` is not an option; say how it is written."""
-    for argument, following in zip(args, [*args[1:], ""], strict=True):
+    for argument, following in zip_longest(args, args[1:], fillvalue=""):
         match = _DOTTED_FLAG.fullmatch(argument)
         if match:
             separate = following if following and "=" not in following and following[0] != "-" else "..."

@@ -65,7 +65,16 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """One `name  value` a line, values aligned."""
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {brief(value)}")
+
+
+def brief(value: Any) -> str:
+    """A value for the eye: four figures, tables on one line."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {brief(inner)}" for key, inner in value.items())
+    return str(value)
 
 
 def can_print(text: str) -> bool:
@@ -96,7 +105,7 @@ def error(problem: Di4CError) -> None:
 class Progress:
     """Called with (step, steps, row) while something runs.
 
-    A bar with the time left on a terminal; elsewhere one plain line every `interval` seconds: logs stay readable.
+    A bar with the time left on a terminal; elsewhere a plain line every `interval` seconds (readable logs).
     """
 
     def __init__(self, label: str, *, quiet: bool = False, interval: float = 10.0) -> None:
@@ -115,6 +124,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def narrate(self, text: str) -> None:
+        """A line above the bar, unless told to be quiet."""
+        if not self.quiet:
+            narrate(text)
 
     def __call__(self, step: int, steps: int, row: Mapping[str, Any]) -> None:
         if self.quiet:
@@ -154,8 +168,8 @@ class Progress:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    """What a row of figures has for the eye: `what` is being done, the loss, the speed."""
-    parts = [str(row["what"])] if row.get("what") else []
+    """What a row of figures has for the eye: the model that was evaluated, or the loss and the speed."""
+    parts = [f"{row['model']} at K = {row['steps']}"] if "model" in row else []
     if isinstance(row.get("loss"), int | float):
         parts.append(f"loss {row['loss']:.4g}")
     if isinstance(row.get("samples_per_s"), int | float):

@@ -19,9 +19,9 @@ from di4c_cli.runs import runs_root
 app = typer.Typer(add_completion=False)
 
 PACKAGES = (
-    "torch", "torchvision", "torchmetrics", "numpy", "pydantic", "safetensors", "tiktoken", "typer", "rich", "textual",
-    "pillow", "matplotlib",
-)  # fmt: skip
+    *("torch", "torchvision", "torchmetrics", "numpy", "pillow", "matplotlib"),
+    *("safetensors", "tiktoken", "pydantic", "typer", "rich", "textual"),
+)
 GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe"
 
 
@@ -101,7 +101,7 @@ def _data() -> dict[str, Any]:
 
 
 def _gpt2_vocabulary() -> str | None:
-    """The merges file, in $DI4C_DATA or in tiktoken's cache (which names files by the hash of their address)."""
+    """The merges file, in $DI4C_DATA or in tiktoken's cache (named there by the hash of its address)."""
     cache = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     cached = Path(cache or Path(tempfile.gettempdir()) / "data-gym-cache")
     places = [cached / hashlib.sha1(GPT2_URL.encode()).hexdigest()]
@@ -156,7 +156,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         "GPT-2 vocabulary": facts["gpt2_vocabulary"] or "not found",
         "runs": facts["runs"],
         "terminal": (
-            f"{terminal['columns']}x{terminal['rows']}, {'a terminal' if terminal['interactive'] else 'not a terminal'}, "
+            f"{'yes' if terminal['interactive'] else 'no'}, {terminal['columns']}x{terminal['rows']}, "
             f"colours: {terminal['colours']}, unicode: {'yes' if terminal['unicode'] else 'no'}"
         ),
     }

@@ -54,7 +54,7 @@ def evaluate(
             seeds=seed_list,
             metrics=arguments.word_list(metrics),
             models=arguments.word_list(models),
-            out=out,
+            out=str(out) if out else None,
             device=device,
             overrides=overrides or [],
             progress=progress,

@@ -65,7 +65,7 @@ def show(run: arguments.Run, json: arguments.Json = False) -> None:
     shown["checkpoint"] = facts["final"] or (facts["checkpoints"] or ["none yet"])[-1]
     shown["previews"] = (facts["samples"] or ["none yet"])[-1]
     figures = {key: value for key, value in last.items() if key not in ("step", "time", "elapsed")}
-    console.print_facts(shown | {key: _short(value) for key, value in figures.items()})
+    console.print_facts(shown | figures)
 
 
 @app.command()
@@ -148,7 +148,3 @@ def _ago(moment: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

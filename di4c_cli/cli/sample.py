@@ -53,7 +53,7 @@ def sample(
         Literal["ema", "raw"], typer.Option(help="Averaged weights, or those of the last step.")
     ] = "ema",
     dtype: Annotated[
-        Literal["float32", "float64", "bfloat16", "float16"], typer.Option(help="Precision of the network.")
+        Literal["float32", "float64", "bfloat16"], typer.Option(help="Precision of the network.")
     ] = "float32",
     device: arguments.Device = "auto",
     quiet: arguments.Quiet = False,
@@ -68,7 +68,7 @@ def sample(
         num=num,
         batch_size=batch_size,
         seed=seed,
-        out=out,
+        out=str(out) if out else None,
         format=format,
         grid=grid,
         label=label,
@@ -86,8 +86,8 @@ def sample(
         return
     if not quiet:
         console.narrate(
-            f"{result['num']} samples of the {result['model']} from {result['source']}: {result['steps']} steps, "
-            f"{result['nfe']} calls each, seed {result['seed']}, {result['seconds']:.1f} s"
+            f"{result['num']} samples of the {result['model']} in {result['steps']} steps "
+            f"from {result['source']}, seed {result['seed']}: {result['seconds']:.1f} s"
         )
     files = [str(path) for path in result["files"]]
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files))

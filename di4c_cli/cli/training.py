@@ -64,12 +64,15 @@ def execute(request: Request) -> Outcome | None:
         _watch(request, run)
         return None
 
-    from di4c_cli import pipeline
-
     if request.dry_run:
-        facts = pipeline.dry_run(loaded, request.role)
+        from di4c_cli.assembly import dry_run
+
+        facts = dry_run(loaded, request.role, request.teacher)
         console.print_json(facts) if request.json else console.print_facts(facts)
         return None
+
+    from di4c_cli import pipeline
+
     with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet) as progress:
         result = pipeline.train(
             loaded,
@@ -79,13 +82,14 @@ def execute(request: Request) -> Outcome | None:
             resume=run,
             teacher=request.teacher,
             progress=progress,
+            narrate=progress.narrate,
         )
     return Outcome(loaded, result)
 
 
 def report(result: dict[str, Any]) -> None:
     """A run's result for people, on stdout."""
-    shown = {key: result[key] for key in ("run", "checkpoint", "step") if key in result}
+    shown = {key: result[key] for key in ("run", "checkpoint", "step")}
     shown["time"] = console.clock(result["seconds"])
     shown |= {
         key: f"{value:.4g}" for key, value in result.get("final", {}).items() if isinstance(value, float)
@@ -160,15 +164,14 @@ def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
     loaded = recipe_file.load_run(run, request.overrides)
     if request.quiet:
         return loaded
-    console.narrate(f"resuming {run.path} at step {run.status().step}")
     before = run.resolved()["values"]
     after = recipe_file.resolved(loaded)["values"]
     for key, old, new in differences(before, after):
-        console.narrate(f"  {key}: {old} -> {new} (override)")
+        console.narrate(f"{key}: {old} in {run.name}, now {new}")
     if request.recipe is not None:
         given = recipe_file.resolved(recipe_file.load(shipped.find_recipe(request.recipe), request.overrides))
         for key, old, new in differences(after, given["values"]):
-            console.narrate(f"  {key}: stays {old}, though {request.recipe} now says {new}")
+            console.narrate(f"{key}: stays {old} as in {run.name}, though {request.recipe} says {new}")
     return loaded
 
 
@@ -185,7 +188,11 @@ def _watch(request: Request, run: RunDirectory | None) -> None:
             stderr=complaints,
             start_new_session=True,  # Ctrl-C and a closed terminal are the monitor's alone
         )
-        found = run or _wait_for_run(training)
+        try:
+            found = run or _wait_for_run(training)
+        except KeyboardInterrupt:  # nobody has seen the run yet: stop it too
+            training.terminate()
+            raise
         if found is not None:
             subprocess.run([sys.executable, "-m", "di4c_cli", "monitor", str(found.path)], check=False)
         if training.poll() is None:

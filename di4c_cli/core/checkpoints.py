@@ -1,13 +1,14 @@
-"""Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; training state beside for resume.
+"""Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; for resume, training state.
 
-Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only, every
-tensor's name and shape checked, files checked against the sizes and hashes that config.json states.
+Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only,
+every tensor's name and shape checked, files checked against the sizes and hashes that config.json states.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{folder}: no checkpoint here (config.json is missing)", "give a run or a checkpoint folder") from None
+        raise CheckpointError(
+            f"{folder}: no checkpoint here (config.json is missing)", "give a run or a checkpoint folder"
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "format" not in config:
-        raise CheckpointError(f"{path}: not a di4c checkpoint", "released files of other projects go through `di4c convert`")
+        raise CheckpointError(
+            f"{path}: not a di4c checkpoint", "released files of other projects go through `di4c convert`"
+        )
     if config["format"] != FORMAT:
-        raise CheckpointError(f"{path}: format {config['format']}, this program reads {FORMAT}", "update di4c")
+        raise CheckpointError(
+            f"{path}: format {config['format']}, this program reads {FORMAT}", "update di4c"
+        )
     return config
 
 
@@ -90,11 +97,14 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         CheckpointError: missing, truncated or altered.
     """
     path = folder / name
-    stated = read_config(folder).get("files", {}).get(name)
+    hashes = read_config(folder).get("files")
+    stated = hashes.get(name) if isinstance(hashes, dict) else None
     if not path.is_file():
         raise CheckpointError(f"{path}: missing", "the checkpoint is incomplete")
     if stated != _sha256(path):
-        raise CheckpointError(f"{path}: damaged (its hash is not the one in config.json)", "use another checkpoint of the run")
+        raise CheckpointError(
+            f"{path}: damaged (its hash is not the one in config.json)", "use another checkpoint of the run"
+        )
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -102,15 +112,24 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, folder: Path, weights: str = "ema") -> None:
-    """Fill a module from `ema.safetensors` or ("raw") `model.safetensors`; names and shapes must match exactly.
+    """Fill a module from `ema.safetensors` or ("raw") `model.safetensors`; names and shapes must match.
 
     Raises:
         CheckpointError: with the difference.
     """
     name = "ema.safetensors" if weights == "ema" else "model.safetensors"
+    module.load_state_dict(read_like(folder, name, module.state_dict()))
+
+
+def read_like(folder: Path, name: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`read_tensors` with exactly the names and shapes of `wanted`.
+
+    Raises:
+        CheckpointError: with the difference.
+    """
     found = read_tensors(folder, name)
-    check_names_and_shapes(found, {key: p.shape for key, p in module.state_dict().items()}, folder / name)
-    module.load_state_dict(found)
+    check_names_and_shapes(found, {key: p.shape for key, p in wanted.items()}, folder / name)
+    return found
 
 
 def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Size], place: Path) -> None:
@@ -127,9 +146,13 @@ def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Siz
             ],
         ),
     ]
-    wrong = [f"{what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for what, names in parts if names]
+    wrong = [
+        f"{what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for what, names in parts if names
+    ]
     if wrong:
-        raise CheckpointError(f"{place}: made for another network; {'; '.join(wrong)}", "check the recipe's [network]")
+        raise CheckpointError(
+            f"{place}: made for another network; {'; '.join(wrong)}", "check the recipe's [network]"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ class Denoiser(Protocol):
         *,
         generator: torch.Generator,
     ) -> ProductLaw:
-        """One product law a row: the model's own, or that of a freshly drawn component. What a sampler reads."""
+        """One product law a row, for samplers: the model's own, or that of a freshly drawn component."""
         ...
 
     def law(
@@ -47,7 +47,7 @@ class Denoiser(Protocol):
         *,
         generator: torch.Generator,
     ) -> MixtureLaw:
-        """The equal mixture of N product laws, one drawn at each of N points of a datum (the consistency target)."""
+        """The equal mixture of N product laws, one at each of N points of a datum: a consistency target."""
         ...
 
 

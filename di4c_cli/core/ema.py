@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """shadow <- d shadow + (1 - d) parameter, with d = min(decay, (1 + n) / (10 + n)) after n updates (tauLDR)."""
+    """shadow <- d shadow + (1 - d) parameter, d = min(decay, (1 + n) / (10 + n)) after n updates (tauLDR)."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -1,7 +1,7 @@
 """What a denoiser hands out: a law of x_0 given x_t, read whole or by slices of positions.
 
-A product law is what a sampler reads; a mixture law is what losses and likelihoods read. Both are lazy: nothing of
-size S exists before somebody reads it, so callers that need few positions pay for few.
+A product law is what a sampler reads; a mixture law is what losses and likelihoods read. Both are lazy:
+nothing of size S exists before somebody reads it, so callers that need few positions pay for few.
 """
 
 from collections.abc import Callable, Iterator

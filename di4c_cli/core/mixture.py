@@ -1,7 +1,7 @@
 """Mixtures of product laws, as pure functions of the components' log-probabilities.
 
-`log_p (B, L, D, S)` holds log p^d(. ; lam_l); the law is the equal-weight mixture over l of the products over d
-(Di4C, Section 3). Every estimate over L draws is a log of a mean: biased low by Jensen, consistent in L.
+`log_p (B, L, D, S)` holds log p^d(. ; lam_l); the law is the equal-weight mixture over l of the products over
+d (Di4C, Section 3). Every estimate over L draws is a log of a mean: biased low by Jensen, consistent in L.
 """
 
 import math
@@ -36,15 +36,15 @@ def log_joint_of_factors(log_f: Float[Tensor, "B L N D"]) -> Float[Tensor, "B N"
 
 
 def log_joint(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-    """log (1/L) sum_l prod_d p^d(x^d ; lam_l): the mixture's joint log-likelihood, "J" in the paper's estimators."""
+    """log (1/L) sum_l prod_d p^d(x^d ; lam_l): the mixture's joint log-likelihood, the paper's J."""
     return log_joint_of_factors(log_factors(log_p, x))
 
 
 def correlation(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
     """Joint minus product of marginals, J(x) - M(x), both from the same draws of lambda.
 
-    The control variate of Di4C (Section 4): minus its mean over samples of the target, plus the closed-form KL of
-    the marginals, has the gradient of the full KL at a fraction of its variance.
+    The control variate of Di4C (Section 4): minus its mean over samples of the target, plus the closed-form
+    KL of the marginals, has the gradient of the full KL at a fraction of its variance.
     """
     log_f = log_factors(log_p, x)
     return log_joint_of_factors(log_f) - log_mean_exp(log_f, 1).sum(-1)
@@ -55,7 +55,7 @@ def responsibilities(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -
     return log_factors(log_p, x).sum(-1).softmax(1)
 
 
-def kl(log_p: Float[Tensor, "*rows D S"], log_q: Float[Tensor, "*rows D S"]) -> Float[Tensor, "*rows"]:
+def kl(log_p: Float[Tensor, "*#rows D S"], log_q: Float[Tensor, "*#rows D S"]) -> Float[Tensor, "*#rows"]:
     """sum_d KL(p^d || q^d): the KL divergence between product laws, in nats."""
     return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
 

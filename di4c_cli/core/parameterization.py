@@ -13,7 +13,12 @@ def free(
     logits: Float[Tensor, "N d S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"], positions: slice
 ) -> Float[Tensor, "N d S"]:
     """log-softmax of the logits as they are (tauLDR, MaskGIT)."""
-    return logits.float().log_softmax(-1) if logits.dtype.itemsize < 4 else logits.log_softmax(-1)
+    return _at_least_float32(logits).log_softmax(-1)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision is off by hundredths of a nat at the size of logits; likelihoods add that up."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 class Subs:
@@ -26,34 +31,43 @@ class Subs:
         self.mask_id = mask_id
 
     def __call__(
-        self, logits: Float[Tensor, "N d S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"], positions: slice
+        self,
+        logits: Float[Tensor, "N d S"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        positions: slice,
     ) -> Float[Tensor, "N d S"]:
         seen = x_t[:, positions, None]
-        logits = logits.index_fill(-1, seen.new_tensor([self.mask_id]), NEVER)
+        logits = _at_least_float32(logits).index_fill(-1, seen.new_tensor([self.mask_id]), NEVER)
         log_p = free(logits, x_t, t, positions)
         visible = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
         return log_p.where(seen == self.mask_id, visible)
 
 
 class BayesSkip:
-    """logits + log q_{t|0}(x_t | x_0): the network learns the prior factor, the process supplies the likelihood.
+    """logits + log q_{t|0}(x_t | x_0): the network learns the prior, the process supplies the likelihood.
 
-    Exact where positions are independent, and a strong start elsewhere: the posterior is data prior times this
-    likelihood, so near t = 0 the network has nothing left to learn.
+    Exact where positions are independent, and a strong start elsewhere: the posterior is data prior times
+    this likelihood, so near t = 0 the network has nothing left to learn.
     """
 
     def __init__(self, process: ForwardProcess) -> None:
         self.process = process
 
     def __call__(
-        self, logits: Float[Tensor, "N d S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"], positions: slice
+        self,
+        logits: Float[Tensor, "N d S"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        positions: slice,
     ) -> Float[Tensor, "N d S"]:
-        return free(logits + self.process.log_likelihood(x_t[:, positions], t).to(logits.dtype), x_t, t, positions)
+        logits = _at_least_float32(logits)
+        return free(
+            logits + self.process.log_likelihood(x_t[:, positions], t).to(logits.dtype), x_t, t, positions
+        )
 
 
-def build(
-    name: str, process: ForwardProcess
-) -> Callable[[Tensor, Tensor, Tensor, slice], Tensor]:
+def build(name: str, process: ForwardProcess) -> Callable[[Tensor, Tensor, Tensor, slice], Tensor]:
     """The parameterization of that name on a process.
 
     Raises:

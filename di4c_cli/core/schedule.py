@@ -1,5 +1,6 @@
 """Schedules over the course of training: learning rates and loss weights (plain arithmetic)."""
 
+import itertools
 import math
 from typing import Literal
 
@@ -27,7 +28,9 @@ class LearningRate(_Config):
         if self.shape == "constant":
             return self.peak
         progress = (step - self.warmup) / max(1, steps - self.warmup)
-        return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        return self.peak * (
+            self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        )
 
 
 Knots = list[tuple[float, float]]
@@ -37,7 +40,7 @@ def piecewise_linear(knots: Knots, progress: float) -> float:
     """Linear interpolation of (progress, value) knots; constant outside them. One knot is a constant."""
     if progress <= knots[0][0]:
         return knots[0][1]
-    for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(knots):
         if progress <= x1:
             return y0 + (y1 - y0) * (progress - x0) / (x1 - x0) if x1 > x0 else y1
     return knots[-1][1]
@@ -52,7 +55,7 @@ class Course(_Config):
     @field_validator("knots")
     @classmethod
     def _sorted(cls, knots: Knots) -> Knots:
-        if any(b[0] < a[0] for a, b in zip(knots, knots[1:], strict=False)):
+        if any(b[0] < a[0] for a, b in itertools.pairwise(knots)):
             raise ValueError("progress values must not fall")
         return knots
 

@@ -1,4 +1,4 @@
-"""One t -> s piece of the reverse chain, and who plays in it. Losses read it; what nobody reads is never computed."""
+"""One t -> s piece of the reverse chain, and who plays in it. What no loss reads is never computed."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from di4c_cli.core.space import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """The models of a training run. Without a teacher, the student learns from data alone (teacher training)."""
+    """The models of a training run. Without a teacher, the student learns from data alone."""
 
     process: ForwardProcess
     student: Denoiser
@@ -74,7 +74,7 @@ class Segment:
 
     @cached_property
     def student_s(self) -> MixtureLaw:
-        """The consistency target: the student at the teacher's x_s, in evaluation mode and without gradient."""
+        """The consistency target: the student at the teacher's x_s, in evaluation mode, no gradient."""
         with torch.no_grad(), _evaluation_mode(self.cast.student):
             law = self.cast.student.law_of_draws(self.x_s, self.s, self.batch.label, generator=self.generator)
             _ = law.log_p
@@ -86,9 +86,9 @@ class Segment:
         return self.student_s.draw_each(self.generator)
 
     def health(self) -> dict[str, float]:
-        """What tells success from failure (nats): the marginals must stay the teacher's while the joint gains.
+        """What tells success from failure (nats): marginals stay the teacher's while the joint gains.
 
-        correlation is -(J - M) at the data point, and 0 while lambda is ignored; marginal + correlation must fall.
+        correlation is -(J - M) at the data point, 0 while lambda is ignored; the sum must fall.
         """
         x_0 = self.batch.x_0[:, None]
         with torch.no_grad():

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Log-probability of the impossible: exp gives exactly 0, and 0 * (x - NEVER) stays 0 where -inf would give NaN.
+# Log-probability of the impossible: exp gives exactly 0, and 0 * (x - NEVER) is 0 where -inf would give NaN.
 NEVER = -1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateSpace:
-    """S^D with the grid its positions came from; every domain is flat tokens, networks reshape for themselves."""
+    """S^D with the grid its positions came from; states are flat tokens, networks reshape for themselves."""
 
     shape: tuple[int, ...]
     """The grid of positions: (channels, height, width) of an image, (length,) of text; its product is D."""
@@ -48,7 +48,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(
-            self.x_0.to(device, non_blocking=True), None if self.label is None else self.label.to(device, non_blocking=True)
+            self.x_0.to(device, non_blocking=True),
+            None if self.label is None else self.label.to(device, non_blocking=True),
         )
 
     def __len__(self) -> int:
@@ -60,7 +61,9 @@ def uniform(*shape: int, generator: torch.Generator, device: torch.device | str)
     return torch.rand(*shape, generator=generator, device=generator.device, dtype=torch.float64).to(device)
 
 
-def stratified(n: int, num: int, generator: torch.Generator, device: torch.device | str) -> Float[Tensor, "n num"]:
+def stratified(
+    n: int, num: int, generator: torch.Generator, device: torch.device | str
+) -> Float[Tensor, "n num"]:
     """Rows of `num` stratified uniforms: entry j is (j + U_j) / num, so each row covers [0, 1) evenly."""
     offset = torch.arange(num, dtype=torch.float64, device=device)
     return (offset + uniform(n, num, generator=generator, device=device)) / num
@@ -82,6 +85,6 @@ def sample_categorical(
     cdf = p.cumsum(-1)
     total = cdf[..., -1:]
     u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
-    # u * total may round up to total itself; stay below so that a trailing state of probability 0 is never met.
+    # u * total may round up to total; stay below, so that a trailing state of probability 0 is never met.
     threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cdf, threshold, right=True)

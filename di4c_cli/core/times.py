@@ -1,5 +1,7 @@
 """Draws of (t, s) for training: one parametric sampler for all three of the paper's systems."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -8,13 +10,15 @@ from torch import Tensor
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.space import uniform
 
+Length = Annotated[float, Field(gt=0)]
+
 
 class Config(_Config):
     """How training times are drawn."""
 
     t_min: float = Field(0.0, ge=0, lt=1)
     """Smallest t (tauLDR: 0.01)."""
-    step: float | tuple[float, float] = 0.05
+    step: Length | tuple[Length, Length] = 0.05
     """Length of the teacher's step t - s: a number, or the bounds of a log-uniform draw."""
     step_share: float = Field(1.0, gt=0, le=1)
     """s >= (1 - step_share) t: 0.5 halves the step where t is small (SDTT)."""
@@ -33,7 +37,9 @@ class Config(_Config):
         u = (order + uniform(n, generator=generator, device=device)) / n
         t = self.t_min + (1 - self.t_min) * u
         which = uniform(n, generator=generator, device=device)
-        low = self.t_min + (self.near_zero_below - self.t_min) * uniform(n, generator=generator, device=device)
+        low = self.t_min + (self.near_zero_below - self.t_min) * uniform(
+            n, generator=generator, device=device
+        )
         t = torch.where(which < self.near_zero, low, t)
         t = torch.where(which >= 1 - self.at_one, torch.ones_like(t), t)
         t = t.clamp(min=1e-6)  # t = 0 exactly carries nothing to learn, and divides by zero in posteriors

@@ -95,7 +95,8 @@ def peak_memory_mb(device: torch.device) -> float:
 class Trainer:
     """Trains `cast.student` on weighted losses, and keeps the run directory up to date.
 
-    The randomness of a step depends on the seed and the step alone, so a resumed run repeats the uninterrupted one.
+    The randomness of a step depends on the seed and the step alone: a resumed run repeats the uninterrupted
+    one.
     """
 
     cast: Cast
@@ -182,15 +183,16 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr.at(self.step, config.steps)
         index = data_indices(len(split), config.batch_size, self.step, config.seed)
-        for part, rows in enumerate(index.chunk(config.accumulate)):
+        parts = index.chunk(config.accumulate)
+        for part, rows in enumerate(parts):
             seed = step_seed(config.seed, self.step, part)
             torch.manual_seed(seed)  # dropout
             generator = torch.Generator(self.device).manual_seed(seed)
             t, s = self.times.sample(len(rows), generator, self.device)
             self._segment = Segment(self.cast, split[rows].to(self.device), t, s, generator)
             total = self._weighted_loss(self._segment, progress).sum() / config.batch_size
-            total.backward()  # type: ignore[no-untyped-call]
-            self._add("loss", total.detach() * config.accumulate)
+            total.backward()
+            self._add("loss", total.detach() * len(parts))
         limit = config.clip if config.clip is not None else math.inf
         self._add("grad_norm", torch.nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
@@ -246,8 +248,8 @@ class Trainer:
             self._warned = True
             message = (
                 f"warning: lambda is being ignored (correlation {self._seen_correlation:.3f} nats after "
-                f"{self.step} steps): the student equals its teacher; raise network.lam_std or student.num_latents, "
-                "or give the datapoint loss weight"
+                f"{self.step} steps): the student equals its teacher; raise network.lam_std or "
+                "student.num_latents, or give the datapoint loss weight"
             )
             self.run.log(message)
             self.narrate(message)
@@ -256,7 +258,8 @@ class Trainer:
         """Raises RunError when the disk does not take it; what was there before stays."""
         if not all(torch.isfinite(p).all() for p in self.parameters):
             raise NonFiniteLossError(
-                f"{self.run.path}: weights are not finite at step {self.step}", "lower train.lr; nothing was saved"
+                f"{self.run.path}: weights are not finite at step {self.step}",
+                "lower train.lr; nothing was saved",
             )
         try:
             checkpoints.save(
@@ -295,10 +298,17 @@ class Trainer:
             CheckpointError: the folder is damaged or belongs to another network.
         """
         checkpoints.load_weights(self.model, folder, "raw")
-        self.ema.shadow = checkpoints.read_tensors(folder, "ema.safetensors")
-        self.ema.shadow = {name: self.ema.shadow[name].to(self.device) for name in self.model.state_dict()}
-        state = checkpoints.read_tensors(folder, checkpoints.TRAINING)
-        for name, p in zip(self.names, self.parameters, strict=True):
+        shadow = checkpoints.read_like(folder, "ema.safetensors", self.ema.shadow)
+        self.ema.shadow = {name: shadow[name].to(self.device) for name in self.ema.shadow}
+        named = dict(zip(self.names, self.parameters, strict=True))
+        scalar = torch.zeros(())
+        wanted: dict[str, Tensor] = {
+            f"{key}/{name}": p for name, p in named.items() for key in ("exp_avg", "exp_avg_sq")
+        }
+        wanted |= {f"step/{name}": scalar for name in named}
+        wanted |= {f"counter/{key}": scalar for key in ("step", "ema_updates", "elapsed")}
+        state = checkpoints.read_like(folder, checkpoints.TRAINING, wanted)
+        for name, p in named.items():
             self.optimizer.state[p] = {
                 key: state[f"{key}/{name}"].to(p.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }

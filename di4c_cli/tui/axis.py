@@ -8,6 +8,7 @@ from di4c_cli.tui.series import Curve
 
 _OUTLIERS = 0.02  # share of raw values at either end that may lie outside the range
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SAMPLE = 4000  # values of a long curve that decide its range
 _FEW = 50  # below so many values none counts as an outlier
 
 
@@ -122,8 +123,9 @@ def fit(curves: Iterable[Curve], log: bool) -> Range | None:
     """
     lows, highs = [], []
     for curve in curves:
-        raw = sorted(v for v in curve.raw if v == v and (v > 0 or not log))
-        smooth = [v for v in curve.smooth if v == v and (v > 0 or not log)]
+        every = len(curve.raw) // _SAMPLE + 1
+        raw = sorted(v for v in curve.raw[::every] if v == v and (v > 0 or not log))
+        smooth = [v for v in curve.smooth[::every] if v == v and (v > 0 or not log)]
         if raw:
             cut = int(len(raw) * _OUTLIERS) if len(raw) >= _FEW else 0
             lows.append(min([raw[cut], *smooth]))

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from textual.pilot import Pilot
+
 from di4c_cli.tui.app import MonitorApp
 from di4c_cli.tui.screens import FollowScreen
 
@@ -13,15 +15,28 @@ def screen_text(app: MonitorApp) -> str:
     return "\n".join(strip.text.rstrip() for strip in strips)
 
 
+async def settle(app: MonitorApp, pilot: Pilot[None]) -> str:
+    """Wait until everything on disk is read and drawn; what is on the screen then.
+
+    Widgets put some work off until they are idle, so a frame counts once it comes twice.
+    """
+    before = None
+    while True:
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.05)
+        screen = app.screen
+        if isinstance(screen, FollowScreen) and screen.tail.behind:
+            screen.poll()
+            continue
+        text = screen_text(app)
+        if text == before:
+            return text
+        before = text
+
+
 async def _one_frame(app: MonitorApp, size: tuple[int, int]) -> str:
     async with app.run_test(size=size) as pilot:
-        while True:
-            await app.workers.wait_for_complete()
-            await pilot.pause()
-            screen = app.screen
-            if not (isinstance(screen, FollowScreen) and screen.tail.behind):
-                return screen_text(app)
-            screen.poll()
+        return await settle(app, pilot)
 
 
 def one_frame(app: MonitorApp, size: tuple[int, int]) -> str:

@@ -1,7 +1,7 @@
 """Previews of a run: picture grids taken back to their tiles, and lines of text.
 
 A grid is an image of tiles, each enlarged `scale` times, with padding between and around them; `grid.json`
-beside it says so. At its own resolution a tile costs one terminal column per pixel; a shrunken one would not be
+beside it says so. At its own resolution a tile costs one terminal column per pixel; shrunken, it would not be
 readable.
 """
 

@@ -1,7 +1,7 @@
 """Curves of a run: the newest branch of its history, smoothed, and cut into screen columns.
 
-Pure functions and plain lists. Order matters: the exponential average runs over the full series, and only then
-are both curves cut into buckets, so a curve does not change its shape with the width of the terminal.
+Pure functions and plain lists. Order matters: the exponential average runs over the full series, and only
+then are both curves cut into buckets, so a curve does not change its shape with the width of the terminal.
 """
 
 import math
@@ -45,7 +45,7 @@ class Curve:
         self.smooth.append(self._average(value))
 
     def _average(self, value: float) -> float:
-        """The debiased exponential average: divided by the sum of its weights, it starts at the first value."""
+        """The debiased exponential average: divided by the sum of its weights."""
         if math.isnan(value):
             return NAN
         self._sum = self.weight * self._sum + (1 - self.weight) * value

@@ -1,7 +1,7 @@
 """Following run directories: what is new since the last poll, as messages.
 
-A poll reads and never writes, takes whatever a running, killed or restarted writer leaves behind, and is called
-in a worker thread, one at a time. Nothing here knows a widget.
+A poll reads and never writes, takes whatever a running, killed or restarted writer leaves behind, and is
+called in a worker thread, one at a time. Nothing here knows a widget.
 """
 
 import json
@@ -85,7 +85,7 @@ def _whole(value: Any) -> int:
 def read_facts(run: RunDirectory, row: dict[str, Any]) -> RunFacts:
     """The run's status and its last metrics row as clean facts."""
     if not RunDirectory.is_run(run.path):
-        return RunFacts(path=run.path, name=run.name)
+        return RunFacts(path=run.path, name=run.name, message="no run here yet")
     status = run.status()
     pid = _whole(status.pid)
     clean = Status(
@@ -138,7 +138,7 @@ class RunTail:
             messages.append(MetricsArrived(increment.rows, increment.restarted))
         facts = read_facts(self.run, self._row)
         if facts.state == "waiting" and self._facts is not None and self._facts.state != "waiting":
-            facts = replace(self._facts, state="deleted")  # what is known of it stays on the screen
+            facts = replace(self._facts, state="deleted", message="the run directory is gone")
         if facts != self._facts:
             self._facts = facts
             messages.append(StatusArrived(facts))

@@ -119,3 +119,12 @@ def write_previews(run: RunDirectory, step: int, tiles: list[Tile], steps: int =
 
 def spoil(noise: random.Random, value: int, error: float) -> int:
     return noise.choice((0, 85, 170, 255)) if noise.random() < error else value
+
+
+def write_texts(run: RunDirectory, step: int, lines: list[str]) -> None:
+    """Text previews: the teacher's lines come reversed, so that the two differ."""
+    folder = run.path / "samples" / f"step-{step}"
+    folder.mkdir(parents=True)
+    for k in (1, 2, 4):
+        (folder / f"teacher-{k}.txt").write_text("".join(f"{line[::-1]}\n" for line in lines))
+        (folder / f"student-{k}.txt").write_text("".join(f"{line}\n" for line in lines))

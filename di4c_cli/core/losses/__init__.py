@@ -2,7 +2,8 @@
 
     total = sum_k w_k(t, progress) L_k(segment)
 
-A file `<kind>.py` holds `Config(losses.Config)` with `build() -> Loss`. Sums, not means, over positions and states.
+A file `<kind>.py` holds `Config(losses.Config)` with `build() -> Loss`. Sums, not means, over positions and
+states.
 """
 
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable

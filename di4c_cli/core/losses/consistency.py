@@ -1,4 +1,4 @@
-"""Consistency term: the student at t agrees with a teacher step to s followed by the student at s (Di4C, L_consis)."""
+"""Consistency term: the student at t agrees with a teacher step and the student there (Di4C, L_consis)."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from di4c_cli.core.segment import Segment
 
 @dataclass(frozen=True)
 class Consistency:
-    """KL of the marginals in closed form minus the mean correlation at samples of the target (control variate).
+    """KL of the marginals in closed form, minus the mean correlation at samples of the target.
 
-    Without control variate: minus the mean joint log-likelihood of the samples.
+    Without that control variate: minus the mean joint log-likelihood of the samples.
     """
 
     control_variate: bool

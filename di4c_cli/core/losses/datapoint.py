@@ -1,4 +1,4 @@
-"""Datapoint term: the likelihood of the data point that made x_t (Di4C, L_data), where the correlations come from."""
+"""Datapoint term: the likelihood of the data point behind x_t (Di4C, L_data), the source of correlations."""
 
 from dataclasses import dataclass
 

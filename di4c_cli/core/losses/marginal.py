@@ -1,7 +1,7 @@
-"""Marginal term: the student's one-position marginals stay the teacher's (closed form; Di4C, the control variate's mean).
+"""Marginal term: the student's one-position marginals stay the teacher's (Di4C, in closed form).
 
-With control variates the datapoint term and this one at weight 1 nearly cancel on the marginals, so nothing protects
-them; a weight above 1 late in training does.
+With control variates the datapoint term and this one at weight 1 nearly cancel on the marginals, so nothing
+protects them; a weight above 1 late in training does.
 """
 
 from jaxtyping import Float

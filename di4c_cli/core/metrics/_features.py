@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from di4c_cli.core.codecs import Codec
-from di4c_cli.core.datasets import Dataset, first
+from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.space import Batch
 from di4c_cli.errors import RecipeError
 
@@ -96,11 +96,11 @@ class Evaluator:
     @cached_property
     def test_features(self) -> Float[Tensor, "N features"]:
         """Of the held-out items, at most as many."""
-        return self.features(first(self._dataset.test, SETTINGS.num_train).x_0)
+        return self.features(spread(self._dataset.test, SETTINGS.num_train).x_0)
 
     @cached_property
     def _train_raw(self) -> Float[Tensor, "N features"]:
-        return self._raw(first(self._dataset.train, SETTINGS.num_train).x_0)
+        return self._raw(spread(self._dataset.train, SETTINGS.num_train).x_0)
 
     @cached_property
     def _scale(self) -> Tensor:
@@ -119,7 +119,7 @@ def evaluator(dataset: Dataset, codec: Codec, cache: Path) -> Evaluator:
     Raises:
         RecipeError: the data are not images with labels.
     """
-    items = first(dataset.train, SETTINGS.num_train)
+    items = spread(dataset.train, SETTINGS.num_train)
     if codec.modality != "image" or items.label is None:
         raise RecipeError(
             "metrics: Frechet distance, KID, precision, recall and class entropy need images with labels",
@@ -162,7 +162,12 @@ def _save(classifier: Classifier, path: Path) -> None:
 
 
 def _train(classifier: Classifier, images: Float[Tensor, "N C H W"], label: Int[Tensor, " N"]) -> None:
-    """Cross-entropy by Adam with a cosine learning rate; initial weights and batches from the one seed."""
+    """Cross-entropy by Adam with a cosine learning rate; initial weights and batches from the one seed.
+
+    On one thread: sums then round the same on every number of cores, and the network is too small to gain.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(SETTINGS.seed)
     for module in classifier.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -178,6 +183,7 @@ def _train(classifier: Classifier, images: Float[Tensor, "N C H W"], label: Int[
         loss.backward()
         optimizer.step()
         schedule.step()
+    torch.set_num_threads(threads)
 
 
 class PassThrough(nn.Identity):

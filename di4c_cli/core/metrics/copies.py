@@ -9,9 +9,8 @@ from torch import Tensor
 
 from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
-from di4c_cli.core.datasets import Dataset, first
+from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, Trial
-from di4c_cli.core.metrics._spread import spread
 from di4c_cli.errors import RecipeError
 
 CHUNK = 250  # images compared at a time
@@ -29,7 +28,7 @@ def nearest(points: Float[Tensor, "N D"], targets: Float[Tensor, "M D"]) -> Floa
 @lru_cache(maxsize=2)
 def _scale(dataset: Dataset, codec: Codec, num: int) -> tuple[Float[Tensor, "M D"], float]:
     """The training images, and the 1st percentile of the held-out images' squared distances to them."""
-    train = codec.decode(first(dataset.train, len(dataset.train)).x_0).flatten(1)
+    train = codec.decode(spread(dataset.train, len(dataset.train)).x_0).flatten(1)
     test = codec.decode(spread(dataset.test, num).x_0).flatten(1)
     return train, nearest(test, train).quantile(0.01, interpolation="lower").item()
 

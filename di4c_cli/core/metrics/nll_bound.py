@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from di4c_cli.core import metrics
+from di4c_cli.core.datasets import spread
 from di4c_cli.core.metrics import Direction, Trial
-from di4c_cli.core.metrics._spread import spread
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.samplers import Call, Plan
+from di4c_cli.core.samplers import Plan
 from di4c_cli.core.space import NEVER
 
 
@@ -45,7 +45,7 @@ def nll_bound(
             return nats - law.log_joint(x_0[:, None])[:, 0]
         s = torch.full_like(t, call.s)
         x_s = process.sample_posterior(x_0, x_t, t, s, chain)
-        nats += log_posterior(process, x_0, x_t, x_s, call) - law.log_step(process, x_t, x_s, t, s)
+        nats += log_posterior(process, x_0, x_t, x_s, t, s) - law.log_step(process, x_t, x_s, t, s)
         x_t = x_s
     raise ValueError("a plan ends at s = 0")
 
@@ -55,12 +55,12 @@ def log_posterior(
     x_0: Int[Tensor, "B D"],
     x_t: Int[Tensor, "B D"],
     x_s: Int[Tensor, "B D"],
-    call: Call,
+    t: Float[Tensor, " B"],
+    s: Float[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
     """log q_{s|0,t}(x_s | x_0, x_t): the reverse step of the law that is certain of x_0."""
     certain = torch.where(F.one_hot(x_0, process.space.num_states).bool(), 0.0, NEVER).double()
-    t = torch.full((len(x_0),), call.t, dtype=torch.float64, device=x_0.device)
-    rows = process.log_transition(certain, x_t, t, torch.full_like(t, call.s))
+    rows = process.log_transition(certain, x_t, t, s)
     return rows.gather(-1, x_s[..., None]).sum((-2, -1))
 
 

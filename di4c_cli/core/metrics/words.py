@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
-from di4c_cli.core.datasets import Dataset, first
+from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.errors import RecipeError
 
@@ -12,7 +12,7 @@ from di4c_cli.errors import RecipeError
 @lru_cache(maxsize=2)
 def vocabulary(dataset: Dataset, codec: Codec) -> frozenset[str]:
     """The distinct training strings."""
-    return frozenset(codec.decode(first(dataset.train, len(dataset.train)).x_0.unique(dim=0)))
+    return frozenset(codec.decode(spread(dataset.train, len(dataset.train)).x_0.unique(dim=0)))
 
 
 class Words:

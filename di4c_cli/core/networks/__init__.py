@@ -1,8 +1,8 @@
 """Networks: raw functions of (x_t, t, label, lambda); they know nothing of processes.
 
 A network is a body and a head, so that a law can be read by slices of positions: `head(h, positions)` turns
-features into logits of those positions only. `lam (B, L)` holds L draws for each of B data points; a network is
-free to compute what does not depend on lambda once for each data point. Without lambda, L is 1.
+features into logits of those positions only. `lam (B, L)` holds L draws for each of B data points; a network
+is free to compute what does not depend on lambda once for each data point. Without lambda, L is 1.
 
 A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Network`.
 """
@@ -18,7 +18,7 @@ from di4c_cli.core.space import StateSpace
 
 
 class Network(nn.Module, ABC):
-    """Raw network. Parameters that exist for lambda only have "lam" in their name: a student's surplus over its teacher."""
+    """Raw network. Parameters for lambda have "lam" in their name: a student's surplus over its teacher."""
 
     @abstractmethod
     def body(
@@ -48,7 +48,7 @@ class Config(_Config):
     """What every network is told."""
 
     parameterization: Literal["free", "subs", "bayes"] = "free"
-    """How logits become log p(x_0 | x_t): normalised as they are, SUBS for masked processes, or with the Bayes skip."""
+    """How logits become log p(x_0 | x_t): as they are, SUBS (masked processes), or with the Bayes skip."""
 
     def build(self, space: StateSpace, *, lam: bool) -> Network:
         """The network on a state space; `lam` adds the parameters that take lambda."""

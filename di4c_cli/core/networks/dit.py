@@ -1,7 +1,7 @@
 """Small transformer in the style of DiT: adaLN conditioning, learned positions, bidirectional attention.
 
-Lambda enters the adaLN vector and, multiplied with a vector of each position, the hidden state: a conditioning that
-looks the same at every position wakes lambda up far too slowly on text.
+Lambda enters the adaLN vector and, multiplied with a vector of each position, the hidden state: a
+conditioning that looks the same at every position wakes lambda up far too slowly on text.
 """
 
 import math
@@ -43,14 +43,24 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         z = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         h = h + gate1[:, None] * self.proj(z)
-        return h + gate2[:, None] * self.outer(gelu(self.inner(modulated(h, shift2, scale2)), approximate="tanh"))
+        return h + gate2[:, None] * self.outer(
+            gelu(self.inner(modulated(h, shift2, scale2)), approximate="tanh")
+        )
 
 
 class DiT(networks.Network):
     """Token and position embeddings, blocks, linear head."""
 
     def __init__(
-        self, space: StateSpace, *, width: int, depth: int, heads: int, lam: bool, lam_scale: float, lam_std: float
+        self,
+        space: StateSpace,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        lam: bool,
+        lam_scale: float,
+        lam_std: float,
     ) -> None:
         super().__init__()
         self.space = space
@@ -78,14 +88,14 @@ class DiT(networks.Network):
         label: Int[Tensor, " B"] | None = None,
         lam: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L D H"]:
-        c = self.time(sinusoid(1000 * t, FEATURES))
+        c = self.time(sinusoid(1000 * t, FEATURES, self.out.weight.dtype))
         if self.label is not None and label is not None:
             c = c + self.label(label)
         h = (self.table(x) + self.position) / math.sqrt(2)
         L = 1
         if lam is not None and self.lam_cond is not None and self.lam_hidden is not None:
             L = lam.shape[1]
-            features = sinusoid(self.lam_scale * lam.flatten(), FEATURES)
+            features = sinusoid(self.lam_scale * lam.flatten(), FEATURES, self.out.weight.dtype)
             h = h.repeat_interleave(L, 0) + self.lam_hidden(features)[:, None] * self.position
             c = c.repeat_interleave(L, 0) + self.lam_cond(features)
         c = silu(c)

@@ -24,7 +24,7 @@ class Block(nn.Module):
         self.outer = nn.Linear(width, width)
         self.time = nn.Linear(FEATURES, width) if time else None
         self.lam = nn.Linear(FEATURES, width, bias=False) if lam_std is not None else None
-        if self.lam is not None:
+        if self.lam is not None and lam_std is not None:
             nn.init.normal_(self.lam.weight, std=lam_std)
 
     def forward(self, h: Tensor, time: Tensor | None, lam: Tensor | None) -> Tensor:
@@ -37,10 +37,18 @@ class Block(nn.Module):
 
 
 class MLP(networks.Network):
-    """Token table summed over positions, residual blocks, linear head. The first block does not see lambda."""
+    """Token table summed over positions, residual blocks, linear head. The first block sees no lambda."""
 
     def __init__(
-        self, space: StateSpace, *, width: int, depth: int, time: bool, lam: bool, lam_scale: float, lam_std: float
+        self,
+        space: StateSpace,
+        *,
+        width: int,
+        depth: int,
+        time: bool,
+        lam: bool,
+        lam_scale: float,
+        lam_std: float,
     ) -> None:
         super().__init__()
         self.space = space
@@ -67,11 +75,11 @@ class MLP(networks.Network):
         h = nn.functional.embedding_bag(x + offsets, self.table, mode="sum")
         if self.label is not None and label is not None:
             h = h + self.label(label)
-        time = sinusoid(1000 * t, FEATURES)
+        time = sinusoid(1000 * t, FEATURES, self.out.weight.dtype)
         h = self.shared(h, time, None)[:, None]
         if lam is not None:
             h = h.expand(-1, lam.shape[1], -1)
-        features = None if lam is None else sinusoid(self.lam_scale * lam, FEATURES)
+        features = None if lam is None else sinusoid(self.lam_scale * lam, FEATURES, self.out.weight.dtype)
         for block in self.blocks:
             h = block(h, time[:, None], features)
         return self.norm(h)

@@ -1,7 +1,7 @@
 """Small U-Net with a full S-way head, for images of few grey levels.
 
-The encoder does not see lambda, so it runs once for each data point however many draws there are; lambda enters every
-block from the bottleneck on.
+The encoder does not see lambda, so it runs once for each data point however many draws there are; lambda
+enters every block from the bottleneck on.
 """
 
 import math
@@ -33,7 +33,7 @@ class ResBlock(nn.Module):
         self.emb = nn.Linear(emb, channels)
         self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
         self.lam = nn.Linear(FEATURES, channels, bias=False) if lam_std is not None else None
-        if self.lam is not None:
+        if self.lam is not None and lam_std is not None:
             nn.init.normal_(self.lam.weight, std=lam_std)
 
     def forward(self, h: Tensor, emb: Tensor, lam: Tensor | None = None) -> Tensor:
@@ -59,10 +59,18 @@ class Attention(nn.Module):
 
 
 class UNet(networks.Network):
-    """Levels of ResBlocks, each half the resolution of the one before, with skips; attention at the lowest level."""
+    """Levels of ResBlocks with skips, each at half the resolution of the last; attention at the lowest."""
 
     def __init__(
-        self, space: StateSpace, *, width: int, levels: int, blocks: int, lam: bool, lam_scale: float, lam_std: float
+        self,
+        space: StateSpace,
+        *,
+        width: int,
+        levels: int,
+        blocks: int,
+        lam: bool,
+        lam_scale: float,
+        lam_std: float,
     ) -> None:
         super().__init__()
         self.space = space
@@ -86,7 +94,9 @@ class UNet(networks.Network):
                 stage.append(nn.Conv2d(c, c, 3, stride=2, padding=1))
                 skips.append(c)
             self.down.append(stage)
-        self.middle = nn.ModuleList([ResBlock(last, last, emb, std), Attention(last), ResBlock(last, last, emb, std)])
+        self.middle = nn.ModuleList(
+            [ResBlock(last, last, emb, std), Attention(last), ResBlock(last, last, emb, std)]
+        )
         self.up = nn.ModuleList()
         for level, c in reversed(list(enumerate(channels))):
             stage = nn.ModuleList()
@@ -105,7 +115,7 @@ class UNet(networks.Network):
         label: Int[Tensor, " B"] | None = None,
         lam: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L D S"]:
-        emb = self.time(sinusoid(1000 * t, FEATURES))
+        emb = self.time(sinusoid(1000 * t, FEATURES, self.out.weight.dtype))
         if self.label is not None and label is not None:
             emb = emb + self.label(label)
         C, H, W = self.space.shape
@@ -113,19 +123,19 @@ class UNet(networks.Network):
         h = self.input(h)
         skips = [h]
         for stage in self.down:
-            for layer in stage:
+            for layer in stage.children():
                 h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
                 skips.append(h)
         L = 1
         features = None
         if lam is not None:
             L = lam.shape[1]
-            features = sinusoid(self.lam_scale * lam.flatten(), FEATURES)
+            features = sinusoid(self.lam_scale * lam.flatten(), FEATURES, self.out.weight.dtype)
             h, emb = h.repeat_interleave(L, 0), emb.repeat_interleave(L, 0)
         for layer in self.middle:
             h = layer(h, emb, features) if isinstance(layer, ResBlock) else layer(h)
         for stage in self.up:
-            for layer in stage:
+            for layer in stage.children():
                 if isinstance(layer, ResBlock):
                     skip = skips.pop()
                     h = layer(torch.cat([h, skip.repeat_interleave(L, 0)], 1), emb, features)
@@ -154,7 +164,9 @@ class Config(networks.Config):
 
     def build(self, space: StateSpace, *, lam: bool) -> UNet:
         if len(space.shape) != 3:
-            raise ValueError(f"network 'unet' needs images (channels, height, width), not positions of shape {space.shape}")
+            raise ValueError(
+                f"network 'unet' needs images (channels, height, width), not positions of shape {space.shape}"
+            )
         return UNet(
             space,
             width=self.width,

@@ -1,7 +1,7 @@
 """Forward processes: how data is corrupted, and the exact posterior that undoes one step.
 
-A file `<kind>.py` holds `Config(processes.Config)` with `build(space) -> ForwardProcess`. Nothing here hands out an
-(S, S) matrix; rows N are flat batches with one time each.
+A file `<kind>.py` holds `Config(processes.Config)` with `build(space) -> ForwardProcess`. Nothing here hands
+out an (S, S) matrix; rows N are flat batches with one time each.
 """
 
 from abc import ABC, abstractmethod
@@ -23,8 +23,14 @@ class ForwardProcess(ABC):
     """Whether states are ordered, so that jumps of tau-leaping may be added up."""
 
     @abstractmethod
-    def sample_prior(self, n: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, "n D"]:
+    def sample_prior(
+        self, n: int, generator: torch.Generator, device: torch.device | str
+    ) -> Int[Tensor, "n D"]:
         """x_1 ~ q_1."""
+
+    @abstractmethod
+    def prior_probs(self) -> Float[Tensor, " S"]:
+        """q_1 of one position, float64."""
 
     @abstractmethod
     def sample_forward(
@@ -55,7 +61,7 @@ class ForwardProcess(ABC):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        """log sum_k p(x_0 = k) q_{s|0,t}(. | k, x_t): the reverse step of a product law, x_0 integrated out."""
+        """log sum_k p(x_0 = k) q_{s|0,t}(. | k, x_t): the reverse step, x_0 integrated out."""
 
     @abstractmethod
     def reverse_rates(

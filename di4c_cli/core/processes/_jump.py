@@ -1,4 +1,4 @@
-"""Processes on the data's own states (no mask), written over the rows and columns of their transition kernel."""
+"""Processes on the data's own states (no mask), written over rows and columns of the transition kernel."""
 
 from abc import abstractmethod
 
@@ -13,18 +13,18 @@ TINY = 1e-300  # below every probability that float64 kernels resolve; keeps log
 
 
 class JumpProcess(ForwardProcess):
-    """Bayes' rule, sampling and reverse rates from four primitives, all in float64."""
+    """Bayes' rule, sampling and reverse rates from their primitives, all in float64."""
 
     @abstractmethod
-    def prior_probs(self) -> Float[Tensor, " S"]:
-        """q_1 of one position."""
-
-    @abstractmethod
-    def rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def rows(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         """q_{t|s}(. | x)."""
 
     @abstractmethod
-    def columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def columns(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         """q_{t|s}(x | .)."""
 
     @abstractmethod
@@ -35,7 +35,9 @@ class JumpProcess(ForwardProcess):
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         """R_t(., x): forward rates into x, the diagonal included."""
 
-    def sample_prior(self, n: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, "n D"]:
+    def sample_prior(
+        self, n: int, generator: torch.Generator, device: torch.device | str
+    ) -> Int[Tensor, "n D"]:
         log_p = self.prior_probs().to(device).log().expand(n, self.space.num_dims, -1)
         return sample_categorical(log_p, generator).squeeze(-1)
 
@@ -53,7 +55,7 @@ class JumpProcess(ForwardProcess):
         generator: torch.Generator,
     ) -> Int[Tensor, "N D"]:
         weight = self.columns(x_t, t, s) * self.rows(x_0, s, torch.zeros_like(s))
-        # x_0 and x_t may be unreachable from each other where the model is wrong: then any state between is allowed.
+        # Where the model is wrong, x_t may be out of reach from x_0: then any state between is allowed.
         return sample_categorical((weight + TINY).log(), generator).squeeze(-1)
 
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
@@ -66,7 +68,7 @@ class JumpProcess(ForwardProcess):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        # Subtracting the row's largest log-quotient keeps the exponential in range; normalising removes it again.
+        # The row's largest log-quotient keeps the exponential in range; normalising removes it again.
         quotient = log_p.double() - self.log_likelihood(x_t, t)
         weight = (quotient - quotient.amax(-1, keepdim=True)).exp()
         step = self.columns(x_t, t, s) * self.push(weight, s)

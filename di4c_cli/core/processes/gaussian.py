@@ -1,7 +1,7 @@
-"""Discretised Gaussian diffusion as a continuous-time Markov chain on ordered states (tauLDR, arXiv 2205.14987).
+"""Discretised Gaussian diffusion, a continuous-time chain on ordered states (tauLDR, arXiv 2205.14987).
 
-A base generator R, reversible with respect to a discretised Gaussian pi, runs at rate beta(t); all R_t commute, so
-q_{t|s} = exp((B_t - B_s) R) with B_t = b (e^t - 1) for time base b and time exponential e.
+A base generator R, reversible with respect to a discretised Gaussian pi, runs at rate beta(t); all R_t
+commute, so q_{t|s} = exp((B_t - B_s) R) with B_t = b (e^t - 1) for time base b and time exponential e.
 """
 
 import math
@@ -16,7 +16,11 @@ from di4c_cli.core import processes
 from di4c_cli.core.processes._jump import JumpProcess
 from di4c_cli.core.space import StateSpace
 
-PAPER_STATES, PAPER_RATE_SIGMA, PAPER_TIME_BASE = 256, 6.0, 3.0
+PAPER_RATE_SIGMA = 6.0
+PAPER_MIXING = (
+    3.0 * 0.020920386257618
+)  # time base times spectral gap of the paper's chain (S = 256, time base 3)
+NOISE = 1e-16  # what rounding leaves of the eigendecomposition where a probability is smaller still
 
 
 def stationary_law(num_states: int, target_sigma: float) -> Float[Tensor, " S"]:
@@ -38,17 +42,6 @@ def base_generator(num_states: int, rate_sigma: float, pi: Float[Tensor, " S"]) 
     return R - torch.diag(R.sum(1))
 
 
-def jump_variance(rate_sigma: float) -> float:
-    """Variance of the jumps of R in a unit of time, far from the borders (states squared)."""
-    return 2 * sum(m * m * math.exp(-(((m - 1) / rate_sigma) ** 2)) for m in range(1, 1 + math.ceil(8 * rate_sigma)))
-
-
-def scaled_time_base(num_states: int, rate_sigma: float) -> float:
-    """The time base that mixes S states as the paper's mixes 256: proportional to S^2 over the jump variance."""
-    paper = PAPER_STATES**2 / jump_variance(PAPER_RATE_SIGMA)
-    return PAPER_TIME_BASE * (num_states**2 / jump_variance(rate_sigma)) / paper
-
-
 class GaussianProcess(JumpProcess):
     """Discretised Gaussian chain; kernels by one symmetric float64 eigendecomposition."""
 
@@ -63,7 +56,6 @@ class GaussianProcess(JumpProcess):
         time_exponential: float = 100.0,
     ) -> None:
         self.space = space
-        self.time_base = scaled_time_base(space.num_states, rate_sigma) if time_base is None else time_base
         self.time_exponential = time_exponential
         self.pi = stationary_law(space.num_states, target_sigma)
         self.rate_base = base_generator(space.num_states, rate_sigma, self.pi)
@@ -72,7 +64,12 @@ class GaussianProcess(JumpProcess):
         symmetric = root[:, None] * self.rate_base / root[None, :]
         eigenvalues, U = torch.linalg.eigh((symmetric + symmetric.T) / 2)
         self._spectrum = (eigenvalues.clamp(max=0), U / root[:, None], U.T * root[None, :])
-        self._kernel_at = lru_cache(maxsize=64)(self._kernel_of_duration)
+        # The slowest mode decays with the gap below the largest eigenvalue, which is 0.
+        gap = -eigenvalues[-2].item()
+        self.time_base = PAPER_MIXING / gap if time_base is None else time_base
+        self._kernel_at = lru_cache(maxsize=64)(
+            lambda duration: self._kernels(torch.tensor([duration], dtype=torch.float64))
+        )
 
     def integrated_rate(self, t: Tensor) -> Tensor:
         """B_t = b (e^t - 1), the chain's own clock."""
@@ -83,34 +80,34 @@ class GaussianProcess(JumpProcess):
         log_e = math.log(self.time_exponential)
         return self.time_base * log_e * torch.exp(t.double() * log_e)
 
-    def _kernel_of_duration(self, duration: float) -> Float[Tensor, "S S"]:
+    def _kernels(self, durations: Float[Tensor, " T"]) -> Float[Tensor, "T S S"]:
+        """exp(duration R), floored at its own rounding noise: quotients of far entries would be arbitrary."""
         eigenvalues, left, right = self._spectrum
-        q = ((left * torch.exp(eigenvalues * duration)) @ right).clamp(min=0)
-        return q / q.sum(1, keepdim=True)
+        q = (left * torch.exp(eigenvalues * durations[:, None])[:, None, :]) @ right
+        q = q.clamp(min=NOISE)
+        return q / q.sum(-1, keepdim=True)
 
     def kernels(
         self, t: Float[Tensor, " N"], s: Float[Tensor, " N"]
     ) -> tuple[Float[Tensor, "T S S"], Int[Tensor, " N"]]:
-        """The distinct q_{t|s} of a batch, and which one each row uses. A shared (t, s) costs one cached matrix."""
+        """The distinct q_{t|s} of a batch, and which one each row uses. A shared (t, s) is cached."""
         duration = self.integrated_rate(t) - self.integrated_rate(s)
         distinct, which = torch.unique(duration, return_inverse=True)
-        if len(distinct) == 1:
-            q = self._kernel_at(distinct.item())[None]
-        else:
-            eigenvalues, left, right = self._spectrum
-            q = (left * torch.exp(eigenvalues * distinct.cpu()[:, None])[:, None, :]) @ right
-            q = q.clamp(min=0)
-            q = q / q.sum(-1, keepdim=True)
+        q = self._kernel_at(distinct.item()) if len(distinct) == 1 else self._kernels(distinct.cpu())
         return q.to(t.device), which
 
     def prior_probs(self) -> Float[Tensor, " S"]:
         return self.pi
 
-    def rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def rows(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         q, which = self.kernels(t, s)
         return q[which[:, None], x]
 
-    def columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def columns(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         q, which = self.kernels(t, s)
         return q.transpose(1, 2)[which[:, None], x]
 
@@ -132,9 +129,11 @@ class Config(processes.Config):
     target_sigma: float = Field(512.0, gt=0)
     """Width of the stationary law, in states."""
     time_base: float | None = Field(None, gt=0)
-    """Speed of the chain; unset: scaled to the number of states so that it mixes as the paper's (3.0 at 256)."""
+    """Speed of the chain; unset: it mixes as fast as the paper's (3.0 at 256 states)."""
     time_exponential: float = Field(100.0, gt=1)
     """Growth of the speed over t in [0, 1]."""
 
     def build(self, space: StateSpace) -> GaussianProcess:
-        return GaussianProcess(space, self.rate_sigma, self.target_sigma, self.time_base, self.time_exponential)
+        return GaussianProcess(
+            space, self.rate_sigma, self.target_sigma, self.time_base, self.time_exponential
+        )

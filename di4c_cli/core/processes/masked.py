@@ -53,7 +53,9 @@ class MaskedProcess(processes.ForwardProcess):
             case "cosine":
                 return (math.pi / 2) * torch.cos(t * (math.pi / 2))
 
-    def sample_prior(self, n: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, "n D"]:
+    def sample_prior(
+        self, n: int, generator: torch.Generator, device: torch.device | str
+    ) -> Int[Tensor, "n D"]:
         return torch.full((n, self.space.num_dims), self.mask_id, device=device)
 
     def prior_probs(self) -> Float[Tensor, " S"]:
@@ -97,7 +99,9 @@ class MaskedProcess(processes.ForwardProcess):
     ) -> Float[Tensor, "N D S"]:
         stay = self._stay(t, s).to(log_p.dtype)[:, None, None]
         revealed = log_p + torch.log1p(-stay).clamp(min=NEVER)
-        revealed[..., self.mask_id] = stay[..., 0].log().clamp(min=NEVER).expand(x_t.shape)
+        # A parameterization may leave the mask itself some probability: revealed as a mask, a mask it stays.
+        stays = torch.logaddexp(revealed[..., self.mask_id], stay[..., 0].log().clamp(min=NEVER))
+        revealed = revealed.index_copy(-1, torch.tensor([self.mask_id], device=x_t.device), stays[..., None])
         seen = x_t[..., None]
         frozen = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
         return torch.where(seen == self.mask_id, revealed, frozen)

@@ -1,4 +1,4 @@
-"""Uniform process: with probability 1 - alpha_t a position is redrawn uniformly (D3PM-uniform, SEDD-uniform, Duo)."""
+"""Uniform process: with probability 1 - alpha_t a position is redrawn uniformly (D3PM, SEDD, Duo)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -24,12 +24,16 @@ class UniformProcess(JumpProcess):
         S = self.space.num_states
         return torch.full((S,), 1 / S, dtype=torch.float64)
 
-    def rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def rows(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         g = (self.alpha(t) / self.alpha(s))[:, None, None]
         S = self.space.num_states
         return ((1 - g) / S).expand(*x.shape, S).scatter_add(-1, x[..., None], g.expand(*x.shape, 1))
 
-    def columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+    def columns(
+        self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"], s: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N D S"]:
         return self.rows(x, t, s)  # the kernel is symmetric
 
     def push(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:

@@ -59,7 +59,7 @@ class Config(_Config):
     final: Literal["sample", "argmax"] = "sample"
     """Whether the last call draws x_0 or takes the most probable state of each position."""
     t_last: float | None = Field(None, gt=0, lt=1)
-    """Time of the last call: with K calls the grid is linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
+    """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
 
     def build(self, process: ForwardProcess) -> Sampler:
         raise NotImplementedError
@@ -71,7 +71,9 @@ class Config(_Config):
         span = 1 - self.t_last
         return [1 - span * k / (steps - 1) for k in range(steps)] + [0.0]
 
-    def plan(self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0) -> Plan:
+    def plan(
+        self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0
+    ) -> Plan:
         """K calls by `model`, the last `teacher_steps` of them by the teacher (hybrid)."""
         times = self.times(steps)
         last = [teacher] * teacher_steps if teacher is not None else []

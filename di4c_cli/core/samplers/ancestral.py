@@ -1,4 +1,4 @@
-"""Ancestral sampling: draw x_0 from the law, then x_s from the exact forward posterior (tauLDR's "analytical")."""
+"""Ancestral sampling: draw x_0 from the law, then x_s from the exact posterior (tauLDR's "analytical")."""
 
 import torch
 from jaxtyping import Float, Int

@@ -20,7 +20,11 @@ class Config(_Config):
     """Whether `di4c train-teacher` makes it; if not, it needs no checkpoint."""
 
     def build(
-        self, process: ForwardProcess, network: networks.Config | None, dataset: Dataset | None, checkpoint: Path | None
+        self,
+        process: ForwardProcess,
+        network: networks.Config | None,
+        dataset: Dataset | None,
+        checkpoint: Path | None,
     ) -> Denoiser:
         """The frozen teacher; `checkpoint` is where the pipeline found its weights."""
         raise NotImplementedError

@@ -37,6 +37,9 @@ class ExactDenoiser:
         positions = torch.arange(D)
         log_w = self.log_prior + log_likelihood[:, positions, self.states].sum(-1)
         p = (log_w.softmax(-1) @ self.one_hot).unflatten(-1, (D, -1))
+        # A product sampler can reach points that no x_0 leads to; there each position only answers for itself.
+        possible = (log_w.amax(-1) > NEVER / 2)[:, None, None]
+        p = torch.where(possible, p, log_likelihood.softmax(-1))
         return ProductLaw.dense(p.log().clamp(min=NEVER))
 
     def law(
@@ -68,7 +71,11 @@ class Config(teachers.Config):
     trained: ClassVar[bool] = False
 
     def build(
-        self, process: ForwardProcess, network: networks.Config | None, dataset: Dataset | None, checkpoint: Path | None
+        self,
+        process: ForwardProcess,
+        network: networks.Config | None,
+        dataset: Dataset | None,
+        checkpoint: Path | None,
     ) -> ExactDenoiser:
         if dataset is None or dataset.joint is None:
             raise ValueError("teacher 'exact' needs a data set with an enumerable joint, such as 'toy'")

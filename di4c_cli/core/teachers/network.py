@@ -26,16 +26,20 @@ class Config(teachers.Config):
     """Teacher network."""
 
     checkpoint: str | None = None
-    """A run or checkpoint folder; unset: the newest finished teacher run of this recipe, else the shipped one."""
+    """A run or checkpoint folder; unset: the recipe's newest finished teacher run, else the shipped one."""
     times: Times = Times()
     """Which t its training draws."""
-    losses: list[LossSection] = Field(default=[Denoising()], min_length=1)
+    losses: list[LossSection] = Field(default=[Denoising()], min_length=1)  # type: ignore[valid-type]
     """Its training losses."""
     train: Train = Train()
     """Its optimisation."""
 
     def build(
-        self, process: ForwardProcess, network: networks.Config | None, dataset: Dataset | None, checkpoint: Path | None
+        self,
+        process: ForwardProcess,
+        network: networks.Config | None,
+        dataset: Dataset | None,
+        checkpoint: Path | None,
     ) -> NetworkDenoiser:
         if network is None or checkpoint is None:
             raise ValueError("a network teacher needs a [network] section and a checkpoint")

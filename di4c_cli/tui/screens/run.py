@@ -21,7 +21,7 @@ DEFAULT_SMOOTHING = 2  # index
 
 
 class RunScreen(FollowScreen):
-    """Follows one run directory; while paused it goes on reading and stops drawing."""
+    """Follows one run directory; while paused it goes on reading, and charts and previews stand still."""
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (12, "-short"), (30, "-tall")]
@@ -34,8 +34,8 @@ class RunScreen(FollowScreen):
         Binding("left_square_bracket", "preview(-1)", "Earlier preview", show=False),
         Binding("right_square_bracket", "preview(1)", "Later preview", show=False),
         Binding("p", "pause", "Pause"),
-        Binding("right,down", "app.focus_next", "Next pane", show=False),
-        Binding("left,up", "app.focus_previous", "Previous pane", show=False),
+        Binding("tab,right,down", "app.focus_next", "Next pane", show=False),
+        Binding("shift+tab,left,up", "app.focus_previous", "Previous pane", show=False),
     ]
 
     def __init__(self, run: RunDirectory, plain: bool = False) -> None:

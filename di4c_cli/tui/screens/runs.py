@@ -39,41 +39,40 @@ class RunsScreen(FollowScreen):
         super().__init__(tail)
         self.root = tail.root
         self.open_first = open_first
-        self._shown: list[str] = []
+        self._keys: list[str] = []
+        self._widths: list[int] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="runs-title", markup=False)
         yield RunsTable(id="runs", cursor_type="row", zebra_stripes=True)
         yield Footer()
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        table = self.query_one(RunsTable)
-        for column in COLUMNS:
-            table.add_column(column, key=column)
-
     def on_runs_listed(self, event: RunsListed) -> None:
         self.query_one("#runs-title", Static).update(self._title(event.runs))
-        table = self.query_one(RunsTable)
-        keys = [str(facts.path) for facts in event.runs]
-        if keys == self._shown:
-            for key, facts in zip(keys, event.runs, strict=True):
-                for column, cell in zip(COLUMNS, _cells(facts), strict=True):
-                    table.update_cell(key, column, cell, update_width=True)
-        else:
-            self._refill(table, keys, event.runs)
+        self._fill([str(facts.path) for facts in event.runs], [_cells(facts) for facts in event.runs])
         if self.open_first and event.runs:
             self.open_first = False
             self.open(RunDirectory(event.runs[0].path))
 
-    def _refill(self, table: RunsTable, keys: list[str], runs: tuple[RunFacts, ...]) -> None:
-        under = self._shown[table.cursor_row] if table.cursor_row < len(self._shown) else None
-        table.clear()
-        for key, facts in zip(keys, runs, strict=True):
-            table.add_row(*_cells(facts), key=key)
+    def _fill(self, keys: list[str], rows: list[tuple[Text, ...]]) -> None:
+        """Change cells in place where rows and widths stay, so that only what is new is repainted."""
+        table = self.query_one(RunsTable)
+        widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+        if (keys, widths) == (self._keys, self._widths):
+            for key, cells in zip(keys, rows, strict=True):
+                for column, cell in zip(COLUMNS, cells, strict=True):
+                    table.update_cell(key, column, cell)
+            return
+        under = self._keys[table.cursor_row] if table.cursor_row < len(self._keys) else None
+        table.clear(columns=True)
+        # With widths left to the table a first frame may show them too narrow.
+        for column, width in zip(COLUMNS, widths, strict=True):
+            table.add_column(column, key=column, width=width)
+        for key, cells in zip(keys, rows, strict=True):
+            table.add_row(*cells, key=key)
         if under in keys:  # the cursor stays on its run
             table.move_cursor(row=keys.index(under))
-        self._shown = keys
+        self._keys, self._widths = keys, widths
 
     def _title(self, runs: tuple[RunFacts, ...]) -> str:
         if not runs:

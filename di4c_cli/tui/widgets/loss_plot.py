@@ -24,18 +24,19 @@ Cell = tuple[str, Style]
 
 @dataclass(frozen=True)
 class Panel:
-    """Which metrics (shell patterns) stand together in one chart."""
+    """Which metrics (shell patterns) stand together in one chart. A `planned` one has no noise to smooth."""
 
     name: str
     title: str
     metrics: tuple[str, ...]
+    planned: bool = False
 
     def pick(self, history: History) -> dict[str, Curve]:
         """The curves of this panel by the name shown, in the order of `metrics`."""
         picked = {}
         for pattern in self.metrics:
             for metric, curve in history.curves.items():
-                if fnmatchcase(metric, pattern):
+                if curve.steps and fnmatchcase(metric, pattern):
                     picked.setdefault(_SHORT.get(metric, metric.rsplit("/", 1)[-1]), curve)
         return picked
 
@@ -45,7 +46,7 @@ PANELS = (
     Panel("loss", "loss", ("loss", "loss/*")),
     Panel("mixture", "marginal + correlation", ("marginal", "correlation", "marginal_plus_correlation")),
     Panel("components", "effective components", ("effective_components",)),
-    Panel("lr", "learning rate", ("lr",)),
+    Panel("lr", "learning rate", ("lr",), planned=True),
     Panel("speed", "samples per second", ("samples_per_s",)),
 )
 
@@ -74,15 +75,14 @@ class LossPlot(LineWidget, can_focus=True):
         curves = self._curves.values()
         log = fit(curves, True) if self.log_y else None
         self._range = log or fit(curves, False)
-        single = [f" {figure(latest(curve))}" for curve in curves] if len(curves) == 1 else []
-        self.border_title = "".join([self.panel.title, *single])
-        hidden = sum(sum(value <= 0 for value in curve.raw) for curve in curves)
-        if not self.log_y:
-            self.border_subtitle = ""
-        elif log is None:
-            self.border_subtitle = "no value above 0: linear"
-        else:
-            self.border_subtitle = f"log y, {hidden} not above 0 left out" if hidden else "log y"
+        notes = [figure(latest(curve)) for curve in curves] if len(curves) == 1 else []
+        if self.log_y:
+            hidden = sum(sum(value <= 0 for value in curve.raw) for curve in curves)
+            notes.insert(0, "linear: nothing > 0" if log is None else "log y")
+            if log is not None and hidden:
+                notes.insert(1, f"{hidden} ≤ 0 hidden")
+        self.border_title = self.panel.title
+        self.border_subtitle = " · ".join(notes)
         self.redraw()
 
     # -- drawing -----------------------------------------------------------------------------
@@ -108,14 +108,13 @@ class LossPlot(LineWidget, can_focus=True):
         _, _, colours = self._colours()
         marks, bold = [Style(color=colour.rich_color, bold=True) for colour in colours], Style(bold=True)
         entries = [(name, figure(latest(curve))) for name, curve in self._curves.items()]
-        lines = legend_lines(entries, width, 2 if height >= 8 else 1)
+        lines = legend_lines(entries, width, 2 if height >= 7 else 1)
         strips = []
         for line in lines:
             segments: list[Segment] = []
             for index, name, value in line:
                 segments += [
-                    Segment("━ ", marks[index]),
-                    Segment(f"{name} "),
+                    Segment(f"{name} ", marks[index]),
                     Segment(f"{value}  ", bold),
                 ]
             strips.append(Strip(segments).crop(0, width))
@@ -155,7 +154,7 @@ class LossPlot(LineWidget, can_focus=True):
     def _span(self) -> tuple[float, float]:
         """First and last step over all curves."""
         ends = [(curve.steps[0], curve.steps[-1]) for curve in self._curves.values() if curve.steps]
-        return min(first for first, _ in ends), max(last for _, last in ends)
+        return min((first for first, _ in ends), default=0.0), max((last for _, last in ends), default=0.0)
 
     def _canvases(self, values: Range, width: int, height: int) -> tuple[Canvas, Canvas]:
         """The raw and the smoothed curves; the first curve is drawn last, on top."""
@@ -167,7 +166,9 @@ class LossPlot(LineWidget, can_focus=True):
 
         for ink, curve in reversed(list(enumerate(self._curves.values()))):
             for canvas, series in ((raw, curve.raw), (smooth, curve.smooth)):
-                if curve.weight == 0 and canvas is raw:
+                if self.panel.planned:
+                    canvas, series = smooth, curve.raw
+                elif curve.weight == 0 and canvas is raw:
                     continue  # without smoothing both are the same
                 drawn = positive(series) if values.log else series
                 canvas.curve(bucket(curve.steps, drawn, start, stop, width * DOTS_X), row, ink)
@@ -204,22 +205,19 @@ def _merge(cells: Iterable[Cell]) -> Iterator[Segment]:
 
 
 def legend_lines(entries: list[tuple[str, str]], width: int, most: int) -> list[list[tuple[int, str, str]]]:
-    """Lines of (index, name, value): on one line if slightly shortened names allow it, else on `most`."""
+    """At most `most` lines of (index, name, value); where they do not suffice, the names are cut short."""
     longest = max(len(name) for name, _ in entries)
-    tries = [(1, length) for length in range(longest, 6, -1)] + [
-        (most, length) for length in range(longest, 2, -1)
-    ]
     lines: list[list[tuple[int, str, str]]] = [[]]
-    for allowed, length in tries:
+    for length in range(longest, 2, -1):
         lines, used = [[]], 0
         for index, (name, value) in enumerate(entries):
             name = name if len(name) <= length else name[: length - 1] + "…"
-            size = len(name) + len(value) + 5
+            size = len(name) + len(value) + 3
             if used and used + size - 2 > width:
                 lines.append([])
                 used = 0
             lines[-1].append((index, name, value))
             used += size
-        if len(lines) <= allowed:
+        if len(lines) <= most:
             return lines
     return lines[:most]

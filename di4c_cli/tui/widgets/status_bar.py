@@ -19,6 +19,7 @@ STATE_COLOURS = {
     "deleted": PALETTE[5],
 }
 _WAITING = Color.parse("#8a8f98")
+_NARROW = 40  # cells below which colour alone tells the state
 _BAR = 8  # cells the progress bar has at least
 _SPACE = "  "
 Piece = tuple[int, str, Style]  # rank (1: goes last when there is no room), text, style
@@ -53,7 +54,9 @@ class StatusBar(LineWidget):
         colour = Style(color=state_colour(facts.state).rich_color, bold=True)
         bold, plain = Style(bold=True), Style()
         done = share_done(facts)
-        pieces: list[Piece] = [(2, f"● {facts.state}", colour), (1, facts.name, bold)]
+        narrow = width < _NARROW
+        pieces: list[Piece] = [(1, "●" if narrow else f"● {facts.state}", colour)]
+        pieces.append((1, facts.path.name if narrow else facts.name, bold))
         if facts.steps:
             pieces.append((4, f"step {facts.step:,}/{facts.steps:,}", plain))
         if done is not None:

@@ -1,0 +1,215 @@
+"""From rows to dots and from pictures to cells: the parts without a screen."""
+
+import math
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from canned_run import blob, write_grid
+from PIL import Image
+
+from di4c_cli.tui.axis import Range, duration, figure, fit, linear_labels, linear_ticks, log_ticks
+from di4c_cli.tui.braille import Canvas
+from di4c_cli.tui.pictures import Preview, arrange, cut, half_blocks, read_previews
+from di4c_cli.tui.series import Curve, History, bucket
+from di4c_cli.tui.widgets.loss_plot import legend_lines
+
+NAN = math.nan
+
+
+def curve(values: list[float], weight: float = 0.0) -> Curve:
+    result = Curve(weight)
+    for step, value in enumerate(values):
+        result.put(step, value)
+    return result
+
+
+# -- series ------------------------------------------------------------------------------------
+
+
+def test_the_average_starts_unbiased_and_keeps_a_constant() -> None:
+    assert curve([3.0] * 20, weight=0.99).smooth == pytest.approx([3.0] * 20)
+    values, weight = [1.0, 4.0, 2.0], 0.9
+    weights = [weight**2, weight, 1.0]
+    expected = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    assert curve(values, weight).smooth[-1] == pytest.approx(expected)
+
+
+def test_nan_is_a_gap_and_leaves_the_average_alone() -> None:
+    with_gap = curve([1.0, NAN, math.inf, 3.0], weight=0.5)
+    assert [math.isnan(value) for value in with_gap.smooth] == [False, True, True, False]
+    assert with_gap.smooth[-1] == pytest.approx(curve([1.0, 3.0], weight=0.5).smooth[-1])
+
+
+def test_a_step_back_starts_a_newer_branch() -> None:
+    history = History(0.5)
+    history.extend({"step": step, "loss": float(step), "lr": 1.0} for step in range(1, 7))
+    history.extend([{"step": 4, "loss": 40.0}, {"step": 5, "loss": 50.0}])
+    assert history.curves["loss"].raw == [1.0, 2.0, 3.0, 40.0, 50.0]
+    assert history.curves["lr"].steps == [1.0, 2.0, 3.0]
+    fresh = curve([1.0, 2.0, 3.0, 40.0, 50.0], weight=0.5)
+    assert history.curves["loss"].smooth == pytest.approx(fresh.smooth)
+
+
+def test_rows_may_lack_anything() -> None:
+    history = History()
+    rows = [{}, {"loss": 1.0}, {"step": NAN, "loss": 1.0}, {"step": "3"}, {"step": 10**400, "loss": 1.0}]
+    history.extend([*rows, {"step": 1, "loss": None, "note": "text", "flag": True, "lr": 10**400}])
+    assert list(history.curves) == ["loss"]
+    assert math.isnan(history.curves["loss"].raw[0])
+
+
+def test_buckets_keep_minimum_and_maximum() -> None:
+    values = [float(i % 7) for i in range(1000)]
+    values[503] = 99.0
+    steps = [float(i) for i in range(1000)]
+    buckets = bucket(steps, values, 0, 999, 40)
+    assert len(buckets) == 40
+    assert max(item.high for item in buckets if item) == 99.0
+    assert min(item.low for item in buckets if item) == 0.0
+
+
+def test_buckets_know_gaps_from_mere_distance() -> None:
+    steps = [0.0, 10.0, 20.0, 30.0]
+    far = bucket(steps, [1.0, 2.0, 3.0, 4.0], 0, 30, 31)
+    assert [item.gap_before for item in far if item] == [False] * 4
+    broken = bucket(steps, [1.0, 2.0, NAN, 4.0], 0, 30, 31)
+    assert [item.gap_before for item in broken if item] == [False, False, True]
+
+
+@pytest.mark.parametrize("step", [0.0, 5.0, 1e7])
+def test_a_single_point_is_drawn(step: float) -> None:
+    buckets = bucket([step], [2.0], step, step, 10)
+    assert [item.last for item in buckets if item] == [2.0]
+
+
+# -- canvas and axes ---------------------------------------------------------------------------
+
+
+def row(value: float) -> int:
+    return int(value)
+
+
+def column_is_empty(canvas: Canvas, x: int) -> bool:
+    return all(canvas.cell(x, y)[1] is None for y in range(canvas.height))
+
+
+def test_lines_have_no_holes_but_gaps() -> None:
+    whole, broken = Canvas(20, 4), Canvas(20, 4)
+    steps = [0.0, 13.0, 26.0, 39.0]
+    whole.curve(bucket(steps, [0.0, 15.0, 3.0, 9.0], 0, 39, whole.columns), row, 0)
+    assert not any(column_is_empty(whole, x) for x in range(20))
+    broken.curve(bucket(steps, [0.0, 15.0, NAN, 9.0], 0, 39, broken.columns), row, 0)
+    assert column_is_empty(broken, 13)
+    assert not column_is_empty(broken, 19)
+
+
+def test_dots_are_where_they_should_be() -> None:
+    canvas = Canvas(1, 1)
+    canvas.dot(0, 0, 3)
+    canvas.dot(1, 3, 3)
+    canvas.dot(5, 5, 3)  # outside
+    assert canvas.cell(0, 0) == ("⢁", 3)
+
+
+def test_log_axis_leaves_out_what_is_not_positive() -> None:
+    assert fit([curve([-1.0, 0.0, NAN])], log=True) is None
+    values = fit([curve([-5.0, 0.0, 0.01, 100.0])], log=True)
+    assert values == Range(0.01, 100.0, log=True)
+    assert values.share(1.0) == pytest.approx(0.5)
+    assert fit([], log=False) is None
+    assert fit([curve([NAN])], log=False) is None
+
+
+def test_a_constant_lies_in_the_middle_and_outliers_do_not_count() -> None:
+    for constant in (0.0, 3.0, -2.0, 1e-12):
+        assert fit([curve([constant] * 3)], log=False).share(constant) == pytest.approx(0.5)
+    values = [1.0 + (i % 10) / 10 for i in range(500)]
+    values[0] = 1e6
+    assert fit([curve(values, weight=0.0)], log=False).high == 1e6  # the smoothed curve is shown whole
+    smoothed = curve(values[1:], weight=0.9)
+    smoothed.raw[200] = 1e6
+    assert fit([smoothed], log=False).high < 3
+
+
+def test_ticks_are_round_even_and_inside() -> None:
+    assert linear_ticks(-5.4, 10.7, 4) == pytest.approx([-5, 0, 5, 10])
+    assert linear_labels(linear_ticks(0, 1e-3, 4)) == ["0", "0.0005", "0.0010"]
+    assert linear_labels(linear_ticks(0, 9e-4, 5)) == ["0", "2e-4", "4e-4", "6e-4", "8e-4"]
+    assert linear_labels([100_000, 100_500]) == ["100.0k", "100.5k"]
+    assert log_ticks(0.05, 200, 5) == pytest.approx([0.1, 1, 10, 100])
+    assert log_ticks(1.0, 1.001, 4) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.4123, "0.412"), (0, "0"), (-8.756, "-8.76"), (1354.4, "1354"), (9999.7, "10k"), (12345, "12.3k"),
+        (999_999, "1M"), (3.21e-5, "3.2e-5"), (1e-4, "1e-4"), (2e15, "2e15"), (NAN, "nan"),
+    ],
+)  # fmt: skip
+def test_figures_are_short(value: float, text: str) -> None:
+    assert figure(value) == text
+    assert len(text) <= 7
+
+
+def test_durations() -> None:
+    shown = [duration(seconds) for seconds in (None, NAN, -3, 42, 725, 11_220, 200_000)]
+    assert shown == ["–", "–", "0:00", "0:42", "12:05", "3:07:00", "2d 7h"]
+
+
+def test_legends_shorten_names_before_they_lose_values() -> None:
+    entries = [("distillation", "1.06"), ("consistency", "2.29"), ("datapoint", "-5.43")]
+    assert legend_lines(entries, 60, 1) == [[(i, *entry) for i, entry in enumerate(entries)]]
+    short = legend_lines(entries, 36, 1)
+    assert [value for line in short for _, _, value in line] == ["1.06", "2.29", "-5.43"]
+    assert sum(len(name) + len(value) + 3 for _, name, value in short[0]) - 2 <= 36
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num", [1, 5, 12])
+def test_tiles_come_back_as_they_were_put_in(tmp_path: Path, num: int) -> None:
+    tiles = [blob(seed) for seed in range(num)]
+    write_grid(tmp_path / "student-4.png", tiles, columns=4, scale=3, padding=6)
+    (preview,) = read_previews(tmp_path)
+    assert (preview.role, preview.steps, preview.whole) == ("student", 4, False)
+    assert [tile.convert("L").tobytes() for tile in preview.tiles] == [bytes(chain(*tile)) for tile in tiles]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"tile": [8, 8], "scale": 0, "padding": 2, "columns": 4, "num": 4},
+        {"tile": [9, 8], "scale": 4, "padding": 2, "columns": 4, "num": 4},
+        {"tile": 8, "scale": 4, "padding": 2, "columns": 4, "num": 4},
+        {"tile": [8, 8], "scale": 4, "padding": 2, "columns": 0, "num": 0},
+    ],
+)
+def test_a_layout_that_does_not_fit_leaves_the_picture_whole(tmp_path: Path, layout: dict) -> None:
+    write_grid(tmp_path / "teacher-1.png", [blob(0)] * 4, columns=4)
+    assert cut(Image.open(tmp_path / "teacher-1.png"), layout) == ()
+    (tmp_path / "grid.json").unlink()
+    (preview,) = read_previews(tmp_path)
+    assert preview.whole
+    assert arrange(preview, 20, 20, (0, 0, 0)).width <= 20
+
+
+def test_fewer_tiles_rather_than_smaller_ones() -> None:
+    tiles = tuple(Image.new("RGB", (8, 8), (seed, 0, 0)) for seed in range(36))
+    assert arrange(Preview("student", 1, tiles), 26, 20, (9, 9, 9)).size == (26, 17)  # 3 x 2 of 36
+    assert arrange(Preview("student", 1, tiles), 8, 8, (9, 9, 9)).size == (8, 8)
+    large = arrange(Preview("student", 1, tiles), 60, 60, (9, 9, 9))  # twice as large, still 9 of them
+    assert large.size == (50, 50)
+    assert large.getpixel((0, 0)) == large.getpixel((1, 1)) == (0, 0, 0)
+    assert large.getpixel((16, 0)) == (9, 9, 9)
+    alone = Preview("student", 1, (Image.new("RGB", (256, 256)),))
+    assert arrange(alone, 26, 20, (9, 9, 9)).size == (20, 20)
+    assert arrange(alone, 0, 0, (9, 9, 9)).size == (1, 1)
+
+
+def test_half_blocks_fill_an_odd_last_row() -> None:
+    image = Image.new("RGB", (2, 3), (1, 2, 3))
+    assert list(half_blocks(image, (7, 7, 7))) == [[((1, 2, 3),) * 2] * 2, [((1, 2, 3), (7, 7, 7))] * 2]
