@@ -36,13 +36,15 @@ def prepare(
     progress: Progress,
     narrate: Narrate,
 ) -> tuple[Trainer, Dataset]:
-    """Everything up to the first step. All that can be wrong with the input is found before a run directory is made."""
+    """Everything up to the first step; wrong input is found before there is a run directory."""
     recipe = loaded.recipe
     house = House.build(recipe)
     data = house.dataset()
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
     run = resume or RunDirectory.create(loaded.name, role, name)
-    status = Status(recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity())
+    status = Status(
+        recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity()
+    )
     models = Models(cast.teacher, cast.student) if role == "student" else Models(cast.student, None)
     trainer = Trainer(
         cast=cast,
@@ -80,13 +82,21 @@ def prepare(
 
 
 def build_cast(
-    loaded: recipe_file.LoadedRecipe, role: str, house: House, data: Dataset, device: torch.device, teacher: str | None
+    loaded: recipe_file.LoadedRecipe,
+    role: str,
+    house: House,
+    data: Dataset,
+    device: torch.device,
+    teacher: str | None,
 ) -> tuple[Cast, torch.nn.Module, Path | None, Any]:
-    """The models of a training run, the one that is trained, the teacher's folder, and the settings to train with."""
+    """The models of a run, the one that is trained, the teacher's folder, and the section to train with."""
     recipe, process = loaded.recipe, house.process
     if role == "teacher":
         if not recipe.teacher.trained:
-            raise UsageError(f"{loaded.name}: its teacher is {recipe.teacher.kind}, there is nothing to train", "go on with di4c distill")
+            raise UsageError(
+                f"{loaded.name}: its teacher is {recipe.teacher.kind}, there is nothing to train",
+                "go on with di4c distill",
+            )
         torch.manual_seed(recipe.teacher.train.seed)
         model = built(loaded, "network", lambda: untrained(recipe.network, process))
         return Cast(process=process, student=model), model, None, recipe.teacher
@@ -101,7 +111,7 @@ def build_cast(
     cast = Cast(
         process=process,
         student=model,
-        num_latents=recipe.student.num_latents if recipe.student.kind != "product" else 1,
+        num_latents=recipe.student.draws,
         teacher=guide,
         teacher_sampler=recipe.teacher_sampler.build(process),
     )
@@ -133,7 +143,12 @@ class Previewer:
                 key = (role, steps)
                 if key not in self.kept or role == "student" or self.models.student is None:
                     self.kept[key] = draw(
-                        self.house, plan_of(recipe, self.models, steps, role, 0), recipe.preview.num, recipe.preview.num, 0, self.device
+                        self.house,
+                        plan_of(recipe, self.models, steps, role, 0),
+                        recipe.preview.num,
+                        recipe.preview.num,
+                        0,
+                        self.device,
                     )
                 drawn[key] = self.kept[key]
         write_preview(self.house.codec, drawn, self.run.path / "samples" / f"step-{step}")
@@ -146,7 +161,15 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     cast, model, folder, settings = build_cast(loaded, role, house, data, torch.device("cpu"), teacher)
     parameters = sum(p.numel() for p in model.parameters())
     space, config = house.process.space, settings.train
-    law_mb = config.batch_size // config.accumulate * cast.num_latents * space.num_dims * space.num_states * 4 / 2**20
+    law_mb = (
+        config.batch_size
+        // config.accumulate
+        * cast.num_latents
+        * space.num_dims
+        * space.num_states
+        * 4
+        / 2**20
+    )
     return {
         "recipe": loaded.name,
         "role": role,

@@ -6,12 +6,13 @@ from di4c_cli.recipe import Recipe
 
 def model_card(name: str, recipe: Recipe, role: str, step: int) -> str:
     """What the model is, how it was made and how to sample it."""
+    terms = ", ".join(loss.kind for loss in recipe.losses)
     what = (
         "a product-model denoiser (each position drawn independently at every step)"
         if role == "teacher"
-        else f"a {recipe.student.kind} student, distilled with {', '.join(loss.kind for loss in recipe.losses)} losses"
+        else f"a {recipe.student.kind} student, distilled with these losses: {terms}"
     )
-    process = ", ".join(f"{key} {value}" for key, value in component_items(recipe.process))
+    process = ", ".join([recipe.process.kind, *(f"{key} {value}" for key, value in recipe.process)])
     return f"""---
 library_name: di4c
 license: mit
@@ -27,11 +28,6 @@ Data: {recipe.dataset.kind}. Process: {process}. Network: {recipe.network.kind i
 
     di4c sample THIS_FOLDER --steps {recipe.sample.steps} --num 16 --out samples/
 
-`model.safetensors` holds the last weights, `ema.safetensors` their running average, which is what is sampled from
-unless `--weights raw` is given. `config.json` holds the whole recipe and the sha256 of each file.
+`model.safetensors` holds the last weights, `ema.safetensors` their running average, which is what is sampled
+from unless `--weights raw` is given. `config.json` holds the whole recipe and the sha256 of each file.
 """
-
-
-def component_items(section: object) -> list[tuple[str, object]]:
-    """A section's kind and values, for a line of prose."""
-    return [("kind", section.kind), *section]  # type: ignore[attr-defined,misc]

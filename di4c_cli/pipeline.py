@@ -77,7 +77,9 @@ def sample(
     house = House.build(found.recipe)
     for option, value in (("--label", label), ("--guidance", guidance), ("--prefix", prefix)):
         if value is not None:
-            raise UsageError(f"{option} {value}: {found.name} is not a conditional model", f"leave {option} out")
+            raise UsageError(
+                f"{option} {value}: {found.name} is not a conditional model", f"leave {option} out"
+            )
     if not 0 <= teacher_steps <= steps:
         raise UsageError(f"--teacher-steps {teacher_steps}: not between 0 and --steps {steps}")
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
@@ -126,7 +128,9 @@ def evaluate(
     data = house.dataset()
     loaded = load_models(found, house, where)
     measures = chosen_metrics(recipe, metrics)
-    directions = {name: way for m in measures for name, way in m.directions.items() if not metrics or name in metrics}
+    directions = {
+        name: way for m in measures for name, way in m.directions.items() if not metrics or name in metrics
+    }
     cache = runs_root() / ".cache"
 
     def measured(tokens: torch.Tensor, plan: Any, seed: int) -> dict[str, float]:
@@ -166,7 +170,9 @@ def wanted_models(names: list[str], loaded: Models, asked: bool) -> list[str]:
         if name not in here:
             raise UsageError(f"--models {name}: unknown", f"one of {', '.join(here)}")
         if asked and here[name] is None:
-            raise UsageError(f"--models {name}: not at hand for this source", "evaluate a finished student run")
+            raise UsageError(
+                f"--models {name}: not at hand for this source", "evaluate a finished student run"
+            )
     return [name for name in names if here[name] is not None]
 
 

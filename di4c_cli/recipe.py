@@ -35,7 +35,7 @@ class PreviewSettings(Config):
 
     every: int = Field(250, ge=0)
     """Training steps between previews; 0 for none."""
-    steps: list[int] = [1, 2, 4]
+    steps: list[int] = Field([1, 2, 4], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(16, ge=1)
     """Samples of each model and K."""
@@ -44,13 +44,13 @@ class PreviewSettings(Config):
 class EvalSettings(Config):
     """What `di4c eval` compares unless told otherwise."""
 
-    steps: list[int] = [1, 2, 4, 8]
+    steps: list[int] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(2000, ge=1)
     """Samples of each model, K and seed."""
-    seeds: list[int] = [0]
+    seeds: list[int] = Field([0], min_length=1)
     """Sampling seeds."""
-    models: list[str] = ["teacher", "student", "hybrid"]
+    models: list[str] = Field(["teacher", "student", "hybrid"], min_length=1)
     """Which models stand side by side."""
     hybrid_teacher_steps: float = Field(0.25, ge=0, le=1)
     """The hybrid's share of last calls made by the teacher (rounded, at least one, at most K - 1)."""
@@ -64,7 +64,7 @@ class Recipe(Config):
     title: str = ""
     """One line for `di4c recipes`."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads; small networks are fastest on one, and results repeat bit for bit only at the same number."""
+    """CPU threads: small networks are fastest on one, and results repeat exactly only at the same number."""
     codec: CodecSection
     """What a state means: pixels, characters, ..."""
     dataset: DatasetSection
@@ -93,5 +93,5 @@ class Recipe(Config):
     """Samples drawn while training."""
     eval: EvalSettings = EvalSettings()
     """Defaults of `di4c eval`."""
-    metrics: list[MetricSection] = []
+    metrics: list[MetricSection] = Field([])
     """What `di4c eval` measures."""

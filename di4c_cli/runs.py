@@ -92,13 +92,17 @@ class RunDirectory:
     # -- making and finding ------------------------------------------------------------------
 
     @classmethod
-    def create(cls, recipe: str, role: str, name: str | None = None, root: Path | None = None) -> "RunDirectory":
+    def create(
+        cls, recipe: str, role: str, name: str | None = None, root: Path | None = None
+    ) -> "RunDirectory":
         """A new directory `<root>/<recipe>/<role>-<n>`; an existing one is never reused."""
         parent = (root or runs_root()) / recipe
         parent.mkdir(parents=True, exist_ok=True)
         if name is not None:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
+                raise UsageError(
+                    f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'"
+                )
             try:
                 (parent / name).mkdir()
             except FileExistsError:
@@ -133,7 +137,9 @@ class RunDirectory:
         if text == "latest":
             runs = cls.find_all(root)
             if not runs:
-                raise UsageError(f"latest: no runs below {root or runs_root()}", "start one: di4c distill digits")
+                raise UsageError(
+                    f"latest: no runs below {root or runs_root()}", "start one: di4c distill digits"
+                )
             return runs[-1]
         for path in (Path(text), (root or runs_root()) / text):
             if cls.is_run(path):
@@ -169,7 +175,9 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """The `step-<N>` folders, oldest first (unfinished `.tmp` ones are not listed)."""
-        found = [(int(m[1]), p) for p in self.path.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))]
+        found = [
+            (int(m[1]), p) for p in self.path.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))
+        ]
         return [path for _, path in sorted(found)]
 
     def samples(self) -> list[Path]:

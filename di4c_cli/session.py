@@ -18,7 +18,7 @@ def process_identity() -> dict[str, Any]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Within, the first Ctrl-C or SIGTERM is remembered and told by the function given; a second Ctrl-C stops at once."""
+    """Gives a function that tells of the first Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:

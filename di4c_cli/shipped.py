@@ -36,7 +36,11 @@ def find_recipe(text: str) -> Path:
     if text in known:
         return known[text]
     near = difflib.get_close_matches(text, known, n=1)
-    hint = f"Did you mean '{near[0]}'?" if near else f"shipped: {', '.join(known)}; or give a path to a .toml file"
+    hint = (
+        f"Did you mean '{near[0]}'?"
+        if near
+        else f"shipped: {', '.join(known)}; or give a path to a .toml file"
+    )
     raise RecipeError(f"{text}: no such recipe", hint)
 
 
@@ -47,7 +51,7 @@ def shipped_teacher(recipe: str) -> Path | None:
 
 
 def read_title(path: Path) -> str:
-    """The `title` of a recipe file, or "" where it cannot be read (for lists; checking is `Recipe`'s work)."""
+    """The `title` of a recipe file for lists, or "" where it cannot be read (checking is `Recipe`'s work)."""
     try:
         title = tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")
     except (OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from di4c_cli.core import checkpoints, processes
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.samplers import Plan
 from di4c_cli.errors import CheckpointError, UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
@@ -32,7 +32,9 @@ def pick_device(text: str) -> torch.device:
         device = torch.device(text)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
-        raise UsageError(f"--device {text}: not available here", "use auto or cpu; `di4c doctor` lists devices") from None
+        raise UsageError(
+            f"--device {text}: not available here", "use auto or cpu; `di4c doctor` lists devices"
+        ) from None
     return device
 
 
@@ -82,7 +84,9 @@ def newest_checkpoint(run: RunDirectory) -> Path:
     """
     candidates = [run.final] if (run.final / "config.json").is_file() else run.checkpoints()
     if not candidates:
-        raise CheckpointError(f"{run.path}: this run has no checkpoint yet", "wait for the first, or see `di4c runs`")
+        raise CheckpointError(
+            f"{run.path}: this run has no checkpoint yet", "wait for the first, or see `di4c runs`"
+        )
     return candidates[-1]
 
 
@@ -91,7 +95,9 @@ def newest_finished(recipe: str, role: str) -> Path | None:
     folders = [
         run.final
         for run in RunDirectory.find_all()
-        if run.path.parent.name == recipe and run.status().role == role and (run.final / "config.json").is_file()
+        if run.path.parent.name == recipe
+        and run.status().role == role
+        and (run.final / "config.json").is_file()
     ]
     return folders[-1] if folders else None
 
@@ -127,7 +133,9 @@ def resolve(text: str, overrides: list[str]) -> Source:
     if text == "latest" or RunDirectory.is_run(path) or RunDirectory.is_run(runs_root() / text):
         return _of_folder(newest_checkpoint(RunDirectory.resolve(text)), overrides)
     if path.is_dir() and text not in recipe_paths():
-        raise CheckpointError(f"{text}: neither a run nor a checkpoint", "it has no status.json and no config.json")
+        raise CheckpointError(
+            f"{text}: neither a run nor a checkpoint", "it has no status.json and no config.json"
+        )
     loaded = recipe_file.load(find_recipe(text), overrides)
     student = newest_finished(loaded.name, "student")
     if student is not None:
@@ -160,7 +168,9 @@ class Models:
     student: Denoiser | None
 
 
-def load_models(source: Source, house: House, device: torch.device, *, weights: str = "ema", dtype: str = "float32") -> Models:
+def load_models(
+    source: Source, house: House, device: torch.device, *, weights: str = "ema", dtype: str = "float32"
+) -> Models:
     """The source's student (if it is one) and its teacher (None where it is gone).
 
     Raises:
@@ -186,10 +196,19 @@ def load_models(source: Source, house: House, device: torch.device, *, weights: 
     return Models(teacher, student)
 
 
-def plan_of(recipe: Recipe, models: Models, steps: int, model: str, teacher_steps: int) -> Any:
-    """The sampling plan of `teacher`, `student` or `hybrid` at K steps."""
-    denoiser = models.teacher if model == "teacher" else models.student
-    if denoiser is None or (teacher_steps and models.teacher is None):
-        missing = "teacher" if denoiser is None and model == "teacher" or denoiser is not None else "student"
-        raise CheckpointError(f"{model}: the {missing} is not at hand", f"its checkpoint was moved or removed; name the {missing}'s own folder")
-    return recipe.sampler.plan(steps, denoiser, models.teacher, teacher_steps)
+def plan_of(recipe: Recipe, models: Models, steps: int, model: str, teacher_steps: int) -> Plan:
+    """The sampling plan of `teacher`, `student` or `hybrid` at K steps.
+
+    Raises:
+        CheckpointError: a model that the plan calls is not at hand.
+    """
+    leading = models.teacher if model == "teacher" else models.student
+    for name, needed in (
+        ("teacher", model == "teacher" or teacher_steps > 0),
+        ("student", model != "teacher"),
+    ):
+        if needed and getattr(models, name) is None:
+            raise CheckpointError(
+                f"{model}: the {name} is not at hand", "its checkpoint was moved or removed, or never made"
+            )
+    return recipe.sampler.plan(steps, leading, models.teacher, teacher_steps)

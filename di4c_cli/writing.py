@@ -25,7 +25,13 @@ def write_grid(codec: Codec, tokens: Tensor, path: Path, columns: int | None = N
     scale = max(1, math.ceil(TILE / min(height, width)))
     columns = columns or math.ceil(math.sqrt(len(tokens)))
     save_grid(images, path, columns=columns, min_tile=TILE, padding=PADDING)
-    return {"tile": [height, width], "scale": scale, "padding": PADDING, "columns": columns, "num": len(tokens)}
+    return {
+        "tile": [height, width],
+        "scale": scale,
+        "padding": PADDING,
+        "columns": columns,
+        "num": len(tokens),
+    }
 
 
 def write_images(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
@@ -98,13 +104,15 @@ def writer_for(codec: Codec, name: str | None, out: Path | None) -> tuple[str, W
 
 
 def write_preview(codec: Codec, drawn: dict[tuple[str, int], Tensor], folder: Path) -> None:
-    """Previews of a run: `<role>-<K>.png` or `.txt` for each, and all together in `grid.png` or `samples.txt`."""
+    """Previews of a run: `<role>-<K>.png` or `.txt`, and all together in `grid.png` or `samples.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
     if codec.modality == "text":
         for (role, steps), tokens in drawn.items():
             write_txt(codec, tokens, None, folder / f"{role}-{steps}.txt")
         together = [
-            f"{role} {steps}\t{one_line(text)}\n" for (role, steps), t in drawn.items() for text in codec.decode(t)
+            f"{role} {steps}\t{one_line(text)}\n"
+            for (role, steps), t in drawn.items()
+            for text in codec.decode(t)
         ]
         (folder / "samples.txt").write_text("".join(together), encoding="utf-8")
         return

@@ -18,7 +18,7 @@ FRAME = (120, 40)  # columns and rows of --once where there is no terminal
 def monitor(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Run directories or `latest`; without one: the newest run."),
+        typer.Argument(metavar="RUN", help="Run directories or `latest`; without one: the newest run."),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the runs are ($DI4C_RUNS, else checkpoints).")

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 NAN = math.nan
+_HUGE = 1e300  # beyond it (and below its inverse) the width of a range would overflow
 
 
 def number(value: Any) -> float | None:
@@ -39,7 +40,8 @@ class Curve:
         """Append a value; one at or before the last step starts a newer branch there."""
         if self.steps and step <= self.steps[-1]:
             self.cut(step)
-        value = value if math.isfinite(value) else NAN
+        value = value if abs(value) < _HUGE else NAN
+        value = 0.0 if abs(value) < 1 / _HUGE else value
         self.steps.append(step)
         self.raw.append(value)
         self.smooth.append(self._average(value))
@@ -77,7 +79,7 @@ class History:
         """Take in rows of metrics.jsonl. Rows without a step are passed over, null is a gap in its curve."""
         for row in rows:
             step = number(row.get("step"))
-            if step is None or not math.isfinite(step):
+            if step is None or not abs(step) < _HUGE:
                 continue
             if step < self.last_step:
                 for curve in self.curves.values():

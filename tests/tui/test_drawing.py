@@ -132,6 +132,13 @@ def test_a_constant_lies_in_the_middle_and_outliers_do_not_count() -> None:
     assert fit([smoothed], log=False).high < 3
 
 
+@pytest.mark.parametrize("values", [[-1e308, 1e308], [0.0, 5e-324], [1e299, -1e299], [1e-299, 1e299]])
+@pytest.mark.parametrize("log", [False, True])
+def test_extreme_values_have_ticks(values: list[float], log: bool) -> None:
+    shown = fit([curve(values)], log)
+    assert shown is None or shown.ticks(4) is not None
+
+
 def test_ticks_are_round_even_and_inside() -> None:
     assert linear_ticks(-5.4, 10.7, 4) == pytest.approx([-5, 0, 5, 10])
     assert linear_labels(linear_ticks(0, 1e-3, 4)) == ["0", "0.0005", "0.0010"]

@@ -300,6 +300,21 @@ def test_focus_help_palette_and_quit(tmp_path: Path) -> None:
     drive(watch(run), act)
 
 
+def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path)
+    painted = []
+
+    async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(app, "_display", lambda *_: painted.append(1))
+        await pilot.pause(1.5)  # some polls of the run, and one of the list below it, were it to poll
+        assert painted == []
+        run.append_metrics({"step": 700, "loss": 1.0})
+        await pilot.pause(0.6)
+        assert 1 <= len(painted) <= 4
+
+    drive(watch(run), act)
+
+
 # -- sizes -------------------------------------------------------------------------------------
 
 

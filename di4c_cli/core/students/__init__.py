@@ -21,6 +21,11 @@ class Config(_Config):
     init: Literal["teacher", "scratch"] = "teacher"
     """Start from the teacher's weights (where the networks agree), or fresh."""
 
+    @property
+    def draws(self) -> int:
+        """L for the losses of this kind of student."""
+        return self.num_latents
+
     def build(self, network: networks.Config, process: ForwardProcess) -> nn.Module:
         """The untrained student."""
         raise NotImplementedError

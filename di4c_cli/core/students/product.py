@@ -6,7 +6,11 @@ from di4c_cli.core.processes import ForwardProcess
 
 
 class Config(students.Config):
-    """Product model."""
+    """Product model; `num_latents` does not matter to it."""
+
+    @property
+    def draws(self) -> int:
+        return 1
 
     def build(self, network: networks.Config, process: ForwardProcess) -> NetworkDenoiser:
         return NetworkDenoiser(

@@ -38,7 +38,7 @@ class FollowScreen(Screen[None]):
 
     def poll(self) -> None:
         """Start a poll unless one is under way or the screen is covered."""
-        if not self._polling and self.is_current:
+        if not self._polling and self.app.screen is self:
             self._polling = True
             self.run_worker(self._read, thread=True, group="poll")
 

@@ -113,10 +113,7 @@ class LossPlot(LineWidget, can_focus=True):
         for line in lines:
             segments: list[Segment] = []
             for index, name, value in line:
-                segments += [
-                    Segment(f"{name} ", marks[index]),
-                    Segment(f"{value}  ", bold),
-                ]
+                segments += [Segment(f"{name} ", marks[index]), Segment(f"{value}  ", bold)]
             strips.append(Strip(segments).crop(0, width))
         return strips
 

@@ -1,0 +1,46 @@
+"""Runs command lines of the program, each in a fork of this process: see `program.py`.
+
+Reads one request a line from stdin (args, cwd, env, files for stdout and stderr), answers with the exit code.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+import torch  # noqa: F401  what takes long is imported once
+
+import di4c_cli.pipeline  # noqa: F401
+
+
+def run(request: dict) -> int:
+    """What `python -m di4c_cli` does, up to its exit code; never returns to the loop below with an error."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    for descriptor, name in ((1, "out"), (2, "err")):
+        opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(opened, descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv = ["di4c", *request["args"]]
+    from di4c_cli.__main__ import main
+
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os._exit(run(json.loads(line)))
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
