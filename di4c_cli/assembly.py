@@ -11,15 +11,15 @@ import torch
 from di4c_cli import __version__, recipe_file
 from di4c_cli.cards import model_card
 from di4c_cli.core.datasets import Dataset
-from di4c_cli.core.segment import Cast
+from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.drawing import draw
-from di4c_cli.errors import RecipeError, UsageError
+from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
-from di4c_cli.session import process_identity
-from di4c_cli.sources import House, Models, find_teacher, plan_of
+from di4c_cli.session import process_identity, writing_to
+from di4c_cli.sources import House, Models, built, find_teacher, plan_of
 from di4c_cli.writing import write_preview
 
 Narrate = Callable[[str], None]
@@ -38,10 +38,14 @@ def prepare(
 ) -> tuple[Trainer, Dataset]:
     """Everything up to the first step; wrong input is found before there is a run directory."""
     recipe = loaded.recipe
-    house = House.build(recipe)
+    house = House.build(recipe, loaded.path)
     data = house.dataset()
+    teacher = teacher or (resume.resolved().get("teacher") if resume else None)
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
-    run = resume or RunDirectory.create(loaded.name, role, name)
+    teacher = str(teacher_folder.resolve()) if teacher_folder else None
+    rehearse(loaded, role, cast, settings, data, device)
+    with writing_to(runs_root()):
+        run = resume or RunDirectory.create(loaded.name, role, name)
     status = Status(
         recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity()
     )
@@ -58,7 +62,7 @@ def prepare(
             "di4c": __version__,
             "name": loaded.name,
             "role": role,
-            "teacher": str(teacher_folder.resolve()) if teacher_folder and role == "student" else None,
+            "teacher": teacher,
             "recipe": recipe_file.resolved(loaded)["config"],
         },
         card=lambda step: model_card(loaded.name, recipe, role, step),
@@ -68,17 +72,26 @@ def prepare(
         narrate=narrate,
         device=device,
     )
-    if resume is not None and resume.checkpoints():
-        folder = resume.checkpoints()[-1]
-        trainer.resume(folder)
-        run.truncate_metrics(trainer.step)
-        narrate(f"resuming {run.name} at step {trainer.step}")
-    elif resume is None:
-        run.write_recipe(loaded.text)
-        run.write_resolved(recipe_file.resolved(loaded, role, sys.argv))
-    run.write_status(status)
-    run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
+    with writing_to(run.path):
+        if resume is None:
+            run.write_recipe(loaded.text)
+            run.write_resolved(recipe_file.resolved(loaded, role, sys.argv) | {"teacher": teacher})
+        else:
+            continue_from_newest(trainer)
+        run.write_status(status)
+        run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
     return trainer, data
+
+
+def continue_from_newest(trainer: Trainer) -> None:
+    """Put a trainer where its run's newest checkpoint was: at the start, if it was stopped before the first."""
+    run = trainer.run
+    for folder in run.checkpoints()[-1:]:
+        trainer.resume(folder)
+    run.remove_half_written()
+    run.truncate_metrics(trainer.step)
+    trainer.status.step, trainer.status.elapsed = trainer.step, trainer.elapsed
+    trainer.narrate(f"resuming {run.name} at step {trainer.step}")
 
 
 def build_cast(
@@ -98,14 +111,14 @@ def build_cast(
                 "go on with di4c distill",
             )
         torch.manual_seed(recipe.teacher.train.seed)
-        model = built(loaded, "network", lambda: untrained(recipe.network, process))
+        model = built(loaded.path, "network", lambda: untrained(recipe.network, process))
         return Cast(process=process, student=model), model, None, recipe.teacher
-    folder = find_teacher(loaded.name, recipe, teacher)
-    guide = built(loaded, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))
+    folder = find_teacher(loaded, teacher)
+    guide = built(loaded.path, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))
     torch.manual_seed(recipe.train.seed)
-    model = built(loaded, "student", lambda: recipe.student.build(recipe.network, process))
+    model = built(loaded.path, "student", lambda: recipe.student.build(recipe.network, process))
     if recipe.student.init == "teacher":
-        built(loaded, "student.init", lambda: init_from(model, guide))
+        built(loaded.path, "student.init", lambda: init_from(model, guide))
     if isinstance(guide, torch.nn.Module):
         guide.to(device)
     cast = Cast(
@@ -113,17 +126,31 @@ def build_cast(
         student=model,
         num_latents=recipe.student.draws,
         teacher=guide,
-        teacher_sampler=recipe.teacher_sampler.build(process),
+        teacher_sampler=built(
+            loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)
+        ),
     )
     return cast, model, folder, recipe
 
 
-def built(loaded: recipe_file.LoadedRecipe, key: str, build: Callable[[], Any]) -> Any:
-    """What a section builds; pieces that do not fit together are an error of the recipe, at that section."""
-    try:
-        return build()
-    except ValueError as error:
-        raise RecipeError(f"{loaded.path}: {key}: {error}") from error
+def rehearse(
+    loaded: recipe_file.LoadedRecipe,
+    role: str,
+    cast: Cast,
+    settings: Any,
+    data: Dataset,
+    device: torch.device,
+) -> None:
+    """Two data points through every loss, so that pieces that do not fit are found before there is a run."""
+    cast.student.to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    batch = data.train[torch.arange(min(2, len(data.train)))].to(device)
+    t, s = settings.times.sample(len(batch), generator, device)
+    segment = Segment(cast, batch, t, s, generator)
+    table = "teacher.losses" if role == "teacher" else "losses"
+    with torch.no_grad():
+        for number, section in enumerate(settings.losses):
+            built(loaded.path, f"{table}.{number}", lambda section=section: section.build()(segment))
 
 
 class Previewer:
@@ -156,9 +183,11 @@ class Previewer:
 
 def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None) -> dict[str, Any]:
     """Build everything, train nothing: sizes, files and memory that a run would take."""
-    house = House.build(loaded.recipe)
+    house = House.build(loaded.recipe, loaded.path)
     data = house.dataset()
-    cast, model, folder, settings = build_cast(loaded, role, house, data, torch.device("cpu"), teacher)
+    device = torch.device("cpu")
+    cast, model, folder, settings = build_cast(loaded, role, house, data, device, teacher)
+    rehearse(loaded, role, cast, settings, data, device)
     parameters = sum(p.numel() for p in model.parameters())
     space, config = house.process.space, settings.train
     law_mb = (

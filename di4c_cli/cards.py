@@ -24,7 +24,7 @@ datasets: [{recipe.dataset.kind}]
 {recipe.title}
 
 This is {what}, after {step} training steps with di4c {__version__}.
-Data: {recipe.dataset.kind}. Process: {process}. Network: {recipe.network.kind if recipe.network else "none"}.
+Data: {recipe.dataset.kind}. Process: {process}. Network: {recipe.network.kind}.
 
     di4c sample THIS_FOLDER --steps {recipe.sample.steps} --num 16 --out samples/
 

@@ -12,14 +12,12 @@ def draw(
     house: House, plan: samplers.Plan, num: int, batch_size: int, seed: int, device: torch.device
 ) -> Int[Tensor, "{num} D"]:
     """`num` samples on the CPU. Teacher and student at the same arguments see the same stream of noise."""
-    recipe = house.recipe
-    sampler = recipe.sampler.build(house.process)
     generator = torch.Generator(device).manual_seed(seed)
     batches = []
     for start in range(0, num, batch_size):
         size = min(batch_size, num - start)
         tokens = samplers.sample(
-            sampler, plan, house.process, size, generator, device, final=recipe.sampler.final
+            house.sampler, plan, house.process, size, generator, device, final=house.recipe.sampler.final
         )
         batches.append(tokens.cpu())
     return torch.cat(batches)

@@ -19,7 +19,7 @@ from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory, runs_root
-from di4c_cli.session import recorded, stop_on_signals
+from di4c_cli.session import recorded, stop_on_signals, writing_to
 from di4c_cli.sources import House, Models, load_models, pick_device, plan_of, resolve
 from di4c_cli.writing import write_grid, writer_for
 
@@ -74,7 +74,7 @@ def sample(
     settings, where = found.recipe.sample, pick_device(device)
     steps, num = steps or settings.steps, num or settings.num
     seed = settings.seed if seed is None else seed
-    house = House.build(found.recipe)
+    house = House.build(found.recipe, found.path)
     for option, value in (("--label", label), ("--guidance", guidance), ("--prefix", prefix)):
         if value is not None:
             raise UsageError(
@@ -85,16 +85,18 @@ def sample(
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
     target = Path(out) if out else Path("samples") / f"{found.name}-{model}-{steps}"
     chosen, write = writer_for(house.codec, format, target)
-    models = load_models(found, house, where, weights=weights, dtype=dtype)
+    needed = {found.role, "teacher" if teacher_steps else found.role}
+    models = load_models(found, house, where, needed=needed, weights=weights, dtype=dtype)
     plan = plan_of(found.recipe, models, steps, model, teacher_steps)
     started = time.monotonic()
     tokens = draw(house, plan, num, batch_size or settings.batch_size, seed, where)
     seconds = time.monotonic() - started
-    files = write(house.codec, tokens, None, target)
-    if grid and chosen != "png" and house.codec.modality == "image":
-        picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
-        write_grid(house.codec, tokens, picture)
-        files.append(picture)
+    with writing_to(target):
+        files = write(house.codec, tokens, None, target)
+        if grid and chosen != "png" and house.codec.modality == "image":
+            picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
+            write_grid(house.codec, tokens, picture)
+            files.append(picture)
     return {
         "source": found.path,
         "model": model,
@@ -124,7 +126,7 @@ def evaluate(
     found = resolve(source, overrides or [])
     recipe, where = found.recipe, pick_device(device)
     settings = recipe.eval
-    house = House.build(recipe)
+    house = House.build(recipe, found.path)
     data = house.dataset()
     loaded = load_models(found, house, where)
     measures = chosen_metrics(recipe, metrics)
@@ -147,6 +149,9 @@ def evaluate(
         for seed in seeds or settings.seeds
         if model != "hybrid" or k > 1
     ]
+    report = Path(out) if out else report_folder(found.folder, found.name)
+    with writing_to(report):
+        report.mkdir(parents=True, exist_ok=True)
     rows = []
     for done, (model, k, seed) in enumerate(jobs):
         by_teacher = min(k - 1, max(1, round(settings.hybrid_teacher_steps * k))) if model == "hybrid" else 0
@@ -159,7 +164,8 @@ def evaluate(
         rows.append(row)
         progress(done + 1, len(jobs), row)
     result = {"source": found.path, "reference": reference, "directions": directions, "rows": rows}
-    write_report(result, Path(out) if out else report_folder(found.folder, found.name))
+    with writing_to(report):
+        write_report(result, report)
     return result
 
 

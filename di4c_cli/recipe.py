@@ -1,5 +1,7 @@
 """The recipe: one pydantic model whose sections are the components' own Configs."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from di4c_cli.core.component import Config, section
@@ -16,6 +18,9 @@ SamplerSection = section("samplers")
 LossSection = section("losses")
 MetricSection = section("metrics")
 
+Steps = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
 
 class SampleSettings(Config):
     """What `di4c sample` draws unless told otherwise."""
@@ -26,7 +31,7 @@ class SampleSettings(Config):
     """How many samples."""
     batch_size: int = Field(500, ge=1)
     """How many at a time; part of what makes files repeatable."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draws."""
 
 
@@ -35,7 +40,7 @@ class PreviewSettings(Config):
 
     every: int = Field(250, ge=0)
     """Training steps between previews; 0 for none."""
-    steps: list[int] = Field([1, 2, 4], min_length=1)
+    steps: list[Steps] = Field([1, 2, 4], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(16, ge=1)
     """Samples of each model and K."""
@@ -44,13 +49,15 @@ class PreviewSettings(Config):
 class EvalSettings(Config):
     """What `di4c eval` compares unless told otherwise."""
 
-    steps: list[int] = Field([1, 2, 4, 8], min_length=1)
+    steps: list[Steps] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(2000, ge=1)
     """Samples of each model, K and seed."""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     """Sampling seeds."""
-    models: list[str] = Field(["teacher", "student", "hybrid"], min_length=1)
+    models: list[Literal["teacher", "student", "hybrid"]] = Field(
+        ["teacher", "student", "hybrid"], min_length=1
+    )
     """Which models stand side by side."""
     hybrid_teacher_steps: float = Field(0.25, ge=0, le=1)
     """The hybrid's share of last calls made by the teacher (rounded, at least one, at most K - 1)."""
@@ -71,7 +78,7 @@ class Recipe(Config):
     """Where the data comes from."""
     process: ProcessSection
     """How the data is corrupted."""
-    network: NetworkSection | None = None
+    network: NetworkSection
     """The network that teacher and student share."""
     teacher: TeacherSection
     """The many-step product model that is distilled."""

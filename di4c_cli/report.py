@@ -176,6 +176,8 @@ def _panel(axes: Any, name: str, groups: list[Group], floor: float | None) -> No
 
 def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> None:
     """Calls on a logarithmic axis with the step counts as ticks; figures too, where they span a decade."""
+    from matplotlib.ticker import FuncFormatter
+
     axes.set_xscale("log", base=2)
     ticks = sorted({group.nfe for group in groups})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -185,4 +187,7 @@ def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> No
     values += [] if floor is None else [floor]
     if values and min(values) > 0 and max(values) > DECADE * min(values):
         axes.set_yscale("log")
+        plain = FuncFormatter(lambda value, _: f"{value:g}")  # 0.3, not 3 x 10^-1
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
     axes.grid(alpha=0.25)

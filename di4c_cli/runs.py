@@ -12,6 +12,7 @@ Standard library only: the monitor reads runs without torch.
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -97,12 +98,10 @@ class RunDirectory:
     ) -> "RunDirectory":
         """A new directory `<root>/<recipe>/<role>-<n>`; an existing one is never reused."""
         parent = (root or runs_root()) / recipe
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
         parent.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise UsageError(
-                    f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'"
-                )
             try:
                 (parent / name).mkdir()
             except FileExistsError:
@@ -246,6 +245,11 @@ class RunDirectory:
         """Drop the lines after `step`: a resumed run writes them again."""
         kept = [row for row in self.metrics() if row.get("step", 0) <= step]
         write_text_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def remove_half_written(self) -> None:
+        """Clear away what a killed writer left behind; nobody reads it."""
+        for path in self.path.glob("*.tmp"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
         with open(self.log_path, "a", encoding="utf-8") as file:

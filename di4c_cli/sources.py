@@ -1,7 +1,9 @@
 """From a SOURCE argument (run, checkpoint folder or recipe) to models ready to sample."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,47 +13,58 @@ from di4c_cli.core import checkpoints, processes
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import Denoiser
-from di4c_cli.core.samplers import Plan
-from di4c_cli.errors import CheckpointError, UsageError
+from di4c_cli.core.samplers import Plan, Sampler
+from di4c_cli.errors import CheckpointError, RecipeError, UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.shipped import find_recipe, recipe_paths, shipped_teacher
 
+T = TypeVar("T")
+
 
 def pick_device(text: str) -> torch.device:
-    """`auto`, `cpu`, `cuda[:n]` or `mps`.
+    """`auto` (a GPU where there is one), `cpu`, `cuda[:n]` or `mps`.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: no such device here, or one without float64, in which all draws are made.
     """
     if text == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(text)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
+        torch.empty(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError):
         raise UsageError(
-            f"--device {text}: not available here", "use auto or cpu; `di4c doctor` lists devices"
+            f"--device {text}: not here, or without float64", "use auto or cpu; `di4c doctor` lists devices"
         ) from None
     return device
 
 
+def built(place: object, key: str, build: Callable[[], T]) -> T:
+    """What a section builds; pieces that do not fit together are an error of the recipe, at that section."""
+    try:
+        return build()
+    except ValueError as error:
+        raise RecipeError(f"{place}: {key}: {error}") from error
+
+
 @dataclass(frozen=True)
 class House:
-    """What a recipe builds before any model: codec, data (on demand) and process."""
+    """What a recipe builds before any model: codec, data (on demand), process and sampler."""
 
     recipe: Recipe
     codec: Codec
     process: processes.ForwardProcess
+    sampler: Sampler
 
     @classmethod
-    def build(cls, recipe: Recipe) -> "House":
+    def build(cls, recipe: Recipe, place: object) -> "House":
+        """`place` is where the recipe stands, for complaints."""
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
-        codec = recipe.codec.build()
-        return cls(recipe, codec, recipe.process.build(codec.space))
+        codec = built(place, "codec", recipe.codec.build)
+        process = built(place, "process", lambda: recipe.process.build(codec.space))
+        return cls(recipe, codec, process, built(place, "sampler", lambda: recipe.sampler.build(process)))
 
     def dataset(self) -> Dataset:
         return self.recipe.dataset.build(self.codec)
@@ -102,7 +115,7 @@ def newest_finished(recipe: str, role: str) -> Path | None:
     return folders[-1] if folders else None
 
 
-def find_teacher(name: str, recipe: Recipe, wanted: str | None = None) -> Path | None:
+def find_teacher(loaded: recipe_file.LoadedRecipe, wanted: str | None = None) -> Path | None:
     """The teacher's checkpoint: the one named, else the newest finished teacher run, else the shipped one.
 
     None for a teacher that needs no checkpoint.
@@ -110,14 +123,16 @@ def find_teacher(name: str, recipe: Recipe, wanted: str | None = None) -> Path |
     Raises:
         CheckpointError: there is none.
     """
-    if not recipe.teacher.trained:
+    name, settings = loaded.name, loaded.recipe.teacher
+    if not settings.trained:
         return None
-    wanted = wanted or getattr(recipe.teacher, "checkpoint", None)
+    wanted = wanted or getattr(settings, "checkpoint", None)
     if wanted:
-        return resolve(wanted, []).folder
+        return resolve(wanted, []).teacher_folder
     found = newest_finished(name, "teacher") or shipped_teacher(name)
     if found is None:
-        raise CheckpointError(f"{name}: no teacher yet", f"train it first: di4c train-teacher {name}")
+        recipe = name if name in recipe_paths() else loaded.path
+        raise CheckpointError(f"{name}: no teacher yet", f"train it first: di4c train-teacher {recipe}")
     return found
 
 
@@ -136,12 +151,19 @@ def resolve(text: str, overrides: list[str]) -> Source:
         raise CheckpointError(
             f"{text}: neither a run nor a checkpoint", "it has no status.json and no config.json"
         )
-    loaded = recipe_file.load(find_recipe(text), overrides)
+    loaded = recipe_file.load(_recipe_named(text), overrides)
     student = newest_finished(loaded.name, "student")
     if student is not None:
         return _of_folder(student, overrides)
-    folder = find_teacher(loaded.name, loaded.recipe)
+    folder = find_teacher(loaded)
     return Source(loaded.name, loaded.recipe, "teacher", folder, folder)
+
+
+def _recipe_named(text: str) -> Path:
+    try:
+        return find_recipe(text)
+    except RecipeError as error:
+        raise UsageError(f"{text}: no such run, checkpoint or recipe", error.hint) from None
 
 
 def _of_folder(folder: Path, overrides: list[str]) -> Source:
@@ -169,9 +191,15 @@ class Models:
 
 
 def load_models(
-    source: Source, house: House, device: torch.device, *, weights: str = "ema", dtype: str = "float32"
+    source: Source,
+    house: House,
+    device: torch.device,
+    *,
+    needed: Collection[str] = ("teacher", "student"),
+    weights: str = "ema",
+    dtype: str = "float32",
 ) -> Models:
-    """The source's student (if it is one) and its teacher (None where it is gone).
+    """The source's student (if it is one) and its teacher (None where it is gone), those of them needed.
 
     Raises:
         CheckpointError: damaged, or made for another network.
@@ -179,18 +207,23 @@ def load_models(
     precision = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}.get(dtype)
     if precision is None:
         raise UsageError(f"--dtype {dtype}: unknown", "float32, float64 or bfloat16")
-    recipe = source.recipe
+    recipe, process = source.recipe, house.process
 
     def ready(model: Denoiser) -> Denoiser:
         return model.to(device, precision).eval() if isinstance(model, nn.Module) else model
 
     teacher = student = None
-    if source.teacher_folder is not None:
-        teacher = ready(recipe.teacher.build(house.process, recipe.network, None, source.teacher_folder))
-    elif not recipe.teacher.trained:
-        teacher = recipe.teacher.build(house.process, recipe.network, house.dataset(), None)
-    if source.role == "student":
-        student = recipe.student.build(recipe.network, house.process)
+    folder, trained = source.teacher_folder, recipe.teacher.trained
+    if "teacher" in needed and (folder is not None or not trained):
+        data = None if trained else house.dataset()
+        teacher = built(
+            source.path, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder)
+        )
+        if source.role == "teacher" and folder is not None and weights == "raw":
+            checkpoints.load_weights(teacher, folder, weights)
+        teacher = ready(teacher)
+    if "student" in needed and source.role == "student":
+        student = built(source.path, "student", lambda: recipe.student.build(recipe.network, process))
         checkpoints.load_weights(student, source.folder, weights)
         student = ready(student.requires_grad_(False))
     return Models(teacher, student)

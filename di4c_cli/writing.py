@@ -100,6 +100,8 @@ def writer_for(codec: Codec, name: str | None, out: Path | None) -> tuple[str, W
     name = name or next(iter(known))
     if name not in known:
         raise UsageError(f"--format {name}: not for {codec.modality} data", f"one of {', '.join(known)}")
+    if name == "png" and out is not None and out.suffix == ".png":
+        raise UsageError(f"--out {out}: png is one file per image", "give a folder; its grid.png shows all")
     return name, known[name]
 
 

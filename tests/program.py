@@ -1,7 +1,7 @@
 """The program as a user runs it: command line in, exit code, stdout, stderr and files out.
 
-`cold` starts `python -m di4c_cli` as anybody would. `Warm` does the same from a process that has imported torch
-already and forks for each command, so that a hundred commands do not cost a hundred imports.
+`Program.cold` is `python -m di4c_cli` as anybody would start it. Calling a `Program` does the same in a fork of a
+process that has imported torch already (`warm.py`), so that a hundred commands do not cost a hundred imports.
 """
 
 import atexit
@@ -10,12 +10,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 WARM = Path(__file__).with_name("warm.py")
+NOWHERE = "http://127.0.0.1:9"  # no network: the discard port refuses at once
+
+TINY = [
+    *("network.width=16", "student.num_latents=4", "train.steps=40", "train.batch_size=8"),
+    *("train.log_every=20", "preview.every=0", "preview.num=4", "eval.num=50"),
+]
+"""A distillation of a second."""
+TINY_TEACHER = ["network.width=16", "teacher.train.steps=40", "teacher.train.batch_size=16", "preview.every=0"]
 
 
 @dataclass(frozen=True)
@@ -33,39 +43,25 @@ class Outcome:
 
     @property
     def complaint(self) -> list[str]:
-        """The lines on stderr; a traceback is never one of them."""
-        assert "Traceback" not in self.err + self.out, self.err
+        """The lines on stderr; a traceback is never among them."""
+        assert "Traceback" not in self.err, self.err
         return self.err.splitlines()
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """An environment that knows nothing of the machine's own runs, data and network."""
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("DI4C_") and k != "TERM"}
-    nowhere = "http://127.0.0.1:9"  # the discard port: refused at once
-    return keep | {
-        "OMP_NUM_THREADS": "1",
-        "TERM": "dumb",
-        "DI4C_RUNS": str(home / "runs"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "http_proxy": nowhere,
-        "https_proxy": nowhere,
-        **more,
-    }
 
 
 @dataclass(frozen=True)
 class Program:
-    """The program in a home of its own: the working directory, with its runs in `runs/`."""
+    """The program in a working directory, with its runs in `runs`, by default a folder of that directory."""
 
     home: Path
+    root: Path | None = None
 
     @property
     def runs(self) -> Path:
-        return self.home / "runs"
+        return self.root or self.home / "runs"
 
-    def __call__(self, *args: object, **env: str) -> Outcome:
-        """Run a command line to its end in a warm process."""
-        return _warm().run([str(arg) for arg in args], self.home, environment(self.home, **env))
+    def __call__(self, *args: object, prelude: str = "", **env: str) -> Outcome:
+        """Run a command line to its end, warm; `prelude` is Python that runs first."""
+        return _warm().run([str(arg) for arg in args], self.home, self._environment(env), prelude)
 
     def ok(self, *args: object, **env: str) -> Outcome:
         """The same for a command that must succeed."""
@@ -73,27 +69,38 @@ class Program:
         assert outcome.code == 0, outcome.err + outcome.out
         return outcome
 
-    def start(self, *args: object, **env: str) -> "subprocess.Popen[str]":
-        """`python -m di4c_cli ...` as a process of its own, to be watched and stopped."""
-        return subprocess.Popen(
+    @contextmanager
+    def started(self, *args: object, **env: str) -> Iterator["subprocess.Popen[str]"]:
+        """`python -m di4c_cli ...` as a process to be watched and stopped; it does not outlive the block."""
+        with subprocess.Popen(
             [sys.executable, "-m", "di4c_cli", *(str(arg) for arg in args)],
             cwd=self.home,
-            env=environment(self.home, **env),
+            env=self._environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def cold(self, *args: object, **env: str) -> Outcome:
         """`python -m di4c_cli ...` to its end."""
-        process = self.start(*args, **env)
-        out, err = process.communicate(timeout=240)
+        with self.started(*args, **env) as process:
+            out, err = process.communicate(timeout=240)
         return Outcome(process.returncode, out, err)
 
-    def files(self) -> set[Path]:
-        """Everything below the home."""
-        return {path.relative_to(self.home) for path in self.home.rglob("*")}
+    def files(self) -> dict[Path, bytes | None]:
+        """Everything below the working directory, with its content (None for folders)."""
+        return {path: path.read_bytes() if path.is_file() else None for path in self.home.rglob("*")}
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        """One that knows nothing of the machine's own runs, data, network and terminal."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("DI4C_")}
+        fixed = {"OMP_NUM_THREADS": "1", "TERM": "dumb", "http_proxy": NOWHERE, "https_proxy": NOWHERE}
+        return own | fixed | {"DI4C_RUNS": str(self.runs)} | more
 
 
 class Warm:
@@ -103,22 +110,23 @@ class Warm:
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
             [sys.executable, str(WARM)],
-            env=environment(Path(self.folder.name)),
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, args: list[str], cwd: Path, env: dict[str, str]) -> Outcome:
+    def run(self, args: list[str], cwd: Path, env: dict[str, str], prelude: str) -> Outcome:
         out, err = (Path(self.folder.name) / name for name in ("out", "err"))
-        request = {"args": args, "cwd": str(cwd), "env": env, "out": str(out), "err": str(err)}
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+        request = {"args": args, "cwd": str(cwd), "env": env, "prelude": prelude}
+        print(json.dumps(request | {"out": str(out), "err": str(err)}), file=self.process.stdin, flush=True)
         code = int(self.process.stdout.readline())
         return Outcome(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
         self.folder.cleanup()
 
 

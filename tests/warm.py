@@ -1,31 +1,39 @@
 """Runs command lines of the program, each in a fork of this process: see `program.py`.
 
-Reads one request a line from stdin (args, cwd, env, files for stdout and stderr), answers with the exit code.
+Reads one request a line from stdin (arguments, folder, environment, files for stdout and stderr), answers with the
+exit code.
 """
 
 import json
 import os
 import sys
 import traceback
+from typing import Any
 
-import torch  # noqa: F401  what takes long is imported once
+from di4c_cli.core._vision import import_torchvision
 
-import di4c_cli.pipeline  # noqa: F401
+import_torchvision()  # what takes long is imported once
+
+import matplotlib.figure  # noqa: E402, F401
+import torchmetrics.image.fid  # noqa: E402, F401
+import torchmetrics.image.kid  # noqa: E402, F401
+
+import di4c_cli.pipeline  # noqa: E402, F401
 
 
-def run(request: dict) -> int:
-    """What `python -m di4c_cli` does, up to its exit code; never returns to the loop below with an error."""
+def run(request: dict[str, Any]) -> int:
+    """What `python -m di4c_cli` does, up to its exit code."""
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    for descriptor, name in ((1, "out"), (2, "err")):
-        opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(opened, descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = ["di4c", *request["args"]]
     from di4c_cli.__main__ import main
 
     try:
+        exec(request["prelude"], {})
         main()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

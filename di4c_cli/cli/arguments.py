@@ -64,14 +64,17 @@ def names_a_run(text: str) -> bool:
     return False
 
 
-def number_list(option: str, text: str | None) -> list[int] | None:
+def number_list(option: str, text: str | None, *, at_least: int) -> list[int] | None:
     """`1,2,4,8` as whole numbers."""
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} {text}: not a list of whole numbers", f"write {option} 1,2,4") from None
+    if not at_least <= min(numbers) <= max(numbers) < 2**63:
+        raise UsageError(f"{option} {text}: numbers begin at {at_least}, and end below 2^63")
+    return numbers
 
 
 def word_list(text: str | None) -> list[str] | None:

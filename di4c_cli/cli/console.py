@@ -92,7 +92,10 @@ def can_print(text: str) -> bool:
 def narrate(text: str, *, style: str | None = None) -> None:
     """One line on stderr. A reader of stderr who has left is no reason to stop a training run."""
     try:
-        _console(stderr=True).print(text, style=style, soft_wrap=True)
+        if sys.stderr.isatty():
+            _console(stderr=True).print(text, style=style, soft_wrap=True)
+        else:  # not through rich, which ends the program when a pipe is closed
+            print(text, file=sys.stderr, flush=True)
     except OSError:
         return
 

@@ -41,8 +41,8 @@ def evaluate(
     json: arguments.Json = False,
 ) -> None:
     """Compare teacher, student and hybrid over numbers of steps."""
-    step_counts = arguments.number_list("--steps", steps)
-    seed_list = arguments.number_list("--seeds", seeds)
+    step_counts = arguments.number_list("--steps", steps, at_least=1)
+    seed_list = arguments.number_list("--seeds", seeds, at_least=0)
 
     from di4c_cli import pipeline
 

@@ -28,7 +28,10 @@ def sample(
         int | None, typer.Option(min=1, help="How many at a time.", show_default=False)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the draws; default: the recipe's.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Seed of the draws; default: the recipe's.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,

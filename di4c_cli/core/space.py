@@ -87,4 +87,5 @@ def sample_categorical(
     u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
     # u * total may round up to total; stay below, so that a trailing state of probability 0 is never met.
     threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cdf, threshold, right=True)
+    # A row of NaN would give S: the loss is to tell of a diverged model, not an index out of bounds.
+    return torch.searchsorted(cdf, threshold, right=True).clamp_(max=log_p.shape[-1] - 1)

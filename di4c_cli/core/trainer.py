@@ -19,6 +19,7 @@ from di4c_cli.core import checkpoints
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
+from di4c_cli.core.order import data_indices, step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.times import Config as Times
@@ -51,7 +52,7 @@ class Config(_Config):
     """Largest gradient norm; unset: no clipping."""
     ema: float = Field(0.998, ge=0, lt=1)
     """Decay of the weight average that is sampled from."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of data order, times, noise and initial weights."""
     log_every: int = Field(20, ge=1)
     """Steps between lines of metrics.jsonl."""
@@ -63,24 +64,9 @@ class Config(_Config):
     """Steps after which a lambda that is still ignored is worth a warning."""
 
 
-def step_seed(seed: int, step: int, part: int = 0) -> int:
-    """A well-mixed 63-bit seed for one part of one step (splitmix64): randomness depends on nothing else."""
-    z = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + part * 0x94D049BB133111EB + 1) & (2**64 - 1)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = ((z ^ (z >> shift)) * factor) & (2**64 - 1)
-    return (z ^ (z >> 31)) >> 1
-
-
-def data_indices(size: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Which data points step `step` sees: consecutive pieces of one fresh permutation an epoch."""
-    position = step * batch_size + torch.arange(batch_size)
-    epochs, offsets = position // size, position % size
-    index = torch.empty_like(position)
-    for epoch in epochs.unique().tolist():
-        generator = torch.Generator().manual_seed(step_seed(seed, epoch, part=-1))
-        chosen = epochs == epoch
-        index[chosen] = torch.randperm(size, generator=generator)[offsets[chosen]]
-    return index
+def untouched(p: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of a parameter that never had a gradient."""
+    return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -163,6 +149,7 @@ class Trainer:
                     self.preview(self.step)
             signal = stop()
             if signal is not None and self.step < config.steps:
+                self.status.step, self.status.elapsed = self.step, self.elapsed
                 self.save(self.run.path / f"step-{self.step}", resumable=True)
                 raise Interrupted(
                     f"stopped at step {self.step} of {config.steps}; saved",
@@ -191,7 +178,8 @@ class Trainer:
             t, s = self.times.sample(len(rows), generator, self.device)
             self._segment = Segment(self.cast, split[rows].to(self.device), t, s, generator)
             total = self._weighted_loss(self._segment, progress).sum() / config.batch_size
-            total.backward()
+            if total.requires_grad:  # not where every weight is 0
+                total.backward()
             self._add("loss", total.detach() * len(parts))
         limit = config.clip if config.clip is not None else math.inf
         self._add("grad_norm", torch.nn.utils.clip_grad_norm_(self.parameters, limit))
@@ -286,7 +274,7 @@ class Trainer:
         state = {
             f"{key}/{name}": value
             for name, p in zip(self.names, self.parameters, strict=True)
-            for key, value in self.optimizer.state[p].items()
+            for key, value in (self.optimizer.state[p] or untouched(p)).items()
         }
         counters = {"step": self.step, "ema_updates": self.ema.updates, "elapsed": self.elapsed}
         return state | {f"counter/{k}": torch.tensor(v, dtype=torch.float64) for k, v in counters.items()}
@@ -300,18 +288,9 @@ class Trainer:
         checkpoints.load_weights(self.model, folder, "raw")
         shadow = checkpoints.read_like(folder, "ema.safetensors", self.ema.shadow)
         self.ema.shadow = {name: shadow[name].to(self.device) for name in self.ema.shadow}
-        named = dict(zip(self.names, self.parameters, strict=True))
-        scalar = torch.zeros(())
-        wanted: dict[str, Tensor] = {
-            f"{key}/{name}": p for name, p in named.items() for key in ("exp_avg", "exp_avg_sq")
-        }
-        wanted |= {f"step/{name}": scalar for name in named}
-        wanted |= {f"counter/{key}": scalar for key in ("step", "ema_updates", "elapsed")}
-        state = checkpoints.read_like(folder, checkpoints.TRAINING, wanted)
-        for name, p in named.items():
-            self.optimizer.state[p] = {
-                key: state[f"{key}/{name}"].to(p.device) for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+        state = checkpoints.read_like(folder, checkpoints.TRAINING, self._training_state())
+        for name, p in zip(self.names, self.parameters, strict=True):
+            self.optimizer.state[p] = {key: state[f"{key}/{name}"].to(p.device) for key in untouched(p)}
         self.step = int(state["counter/step"])
         self.ema.updates = int(state["counter/ema_updates"])
         self.elapsed = float(state["counter/elapsed"])

@@ -73,7 +73,8 @@ def _folder() -> Path:
         try:
             import_torchvision().datasets.MNIST(str(cache), download=True)
         except (OSError, RuntimeError) as error:
-            raise DataError(f"MNIST could not be downloaded to {cache}: {error}", HINT) from error
+            cause = str(error).splitlines()[0]  # torchvision lists every mirror that it tried
+            raise DataError(f"MNIST could not be downloaded to {cache}: {cause}", HINT) from error
     return files
 
 

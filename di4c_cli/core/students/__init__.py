@@ -37,7 +37,9 @@ def init_from(student: nn.Module, teacher: nn.Module) -> None:
     Raises:
         ValueError: the networks differ in anything else.
     """
-    missing, surplus = student.load_state_dict(teacher.state_dict(), strict=False)
-    foreign = [name for name in missing if "lam" not in name] + list(surplus)
+    own, given = student.state_dict(), teacher.state_dict()
+    foreign = given.keys() - own.keys() | {name for name in own.keys() - given.keys() if "lam" not in name}
+    foreign |= {name for name in own.keys() & given.keys() if own[name].shape != given[name].shape}
     if foreign:
-        raise ValueError(f"student and teacher are different networks: {', '.join(foreign[:5])}")
+        raise ValueError(f"student and teacher are different networks: {', '.join(sorted(foreign)[:5])}")
+    student.load_state_dict(given, strict=False)

@@ -33,14 +33,14 @@ class ExactDenoiser:
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
         D = x_t.shape[1]
-        log_likelihood = self.process.log_likelihood(x_t, t)  # (B, D, S)
+        log_likelihood = self.process.log_likelihood(x_t, t).cpu()  # (B, D, S); the table lives on the CPU
         positions = torch.arange(D)
         log_w = self.log_prior + log_likelihood[:, positions, self.states].sum(-1)
         p = (log_w.softmax(-1) @ self.one_hot).unflatten(-1, (D, -1))
-        # A product sampler can reach points that no x_0 leads to; there each position only answers for itself.
+        # A product sampler reaches points that no x_0 leads to; there each position answers for itself.
         possible = (log_w.amax(-1) > NEVER / 2)[:, None, None]
         p = torch.where(possible, p, log_likelihood.softmax(-1))
-        return ProductLaw.dense(p.log().clamp(min=NEVER))
+        return ProductLaw.dense(p.log().clamp(min=NEVER).to(x_t.device))
 
     def law(
         self,

@@ -1,0 +1,24 @@
+"""What a training step sees depends on the seed and the step alone: a resume needs no random state."""
+
+import torch
+from torch import Tensor
+
+
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """A well-mixed 63-bit seed for one part of one step (splitmix64): randomness depends on nothing else."""
+    z = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + part * 0x94D049BB133111EB + 1) & (2**64 - 1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = ((z ^ (z >> shift)) * factor) & (2**64 - 1)
+    return (z ^ (z >> 31)) >> 1
+
+
+def data_indices(size: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Which data points step `step` sees: consecutive pieces of one fresh permutation an epoch."""
+    position = step * batch_size + torch.arange(batch_size)
+    epochs, offsets = position // size, position % size
+    index = torch.empty_like(position)
+    for epoch in epochs.unique().tolist():
+        generator = torch.Generator().manual_seed(step_seed(seed, epoch, part=-1))
+        chosen = epochs == epoch
+        index[chosen] = torch.randperm(size, generator=generator)[offsets[chosen]]
+    return index

@@ -1,0 +1,498 @@
+"""The training loop: gradients, averages, schedules, resume bit for bit, and what it leaves on disk."""
+
+import errno
+import os
+import signal
+
+import pytest
+import torch
+
+from di4c_cli.core import checkpoints, parameterization
+from di4c_cli.core.codecs.states import Config as States
+from di4c_cli.core.datasets import toy
+from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
+from di4c_cli.core.ema import EMA
+from di4c_cli.core.losses import Weight, consistency, datapoint, denoising, marginal
+from di4c_cli.core.networks import mlp
+from di4c_cli.core.processes.masked import MaskedProcess
+from di4c_cli.core.samplers import ancestral
+from di4c_cli.core.schedule import Course, LearningRate
+from di4c_cli.core.segment import Cast, Segment
+from di4c_cli.core.teachers.exact import ExactDenoiser
+from di4c_cli.core.times import Config as Times
+from di4c_cli.core.trainer import Config, Trainer, data_indices, step_seed
+from di4c_cli.errors import CheckpointError, Interrupted, NonFiniteLossError, RunError
+from di4c_cli.runs import RunDirectory, Status
+
+CODEC = States(num_dims=4, num_states=2).build()
+DATA = toy.Config(joint="pairs", num=50).build(CODEC)
+PROCESS = MaskedProcess(CODEC.space)
+ALL_TERMS = [marginal.Config(), datapoint.Config(), consistency.Config()]
+
+
+class Section:
+    """A `[[losses]]` section around a function of a segment."""
+
+    def __init__(self, loss, kind="own"):
+        self.kind, self.weight, self.loss = kind, Weight(), loss
+
+    def build(self):
+        return self.loss
+
+
+def deterministic(segment):
+    """Minus the log-likelihood of the data given masks everywhere: no noise, no time."""
+    x_0 = segment.batch.x_0
+    law = segment.cast.student.law(torch.full_like(x_0, PROCESS.mask_id), torch.ones(len(x_0)).double())
+    return -law.log_joint(x_0[:, None])[:, 0]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A trainer of a small mixture student (or product teacher); settings go to [train]."""
+
+    def build(losses=ALL_TERMS, *, name=None, role="student", lam_std=0.5, preview=None, every=0, **train):
+        torch.manual_seed(1)
+        network = mlp.Config(width=16, lam_std=lam_std).build(PROCESS.space, lam=role == "student")
+        subs = parameterization.build("subs", PROCESS)
+        if role == "student":
+            model = MixtureDenoiser(network, subs)
+            cast = Cast(
+                process=PROCESS,
+                student=model,
+                num_latents=4,
+                teacher=ExactDenoiser(PROCESS, DATA.joint),
+                teacher_sampler=ancestral.Config().build(PROCESS),
+            )
+        else:
+            model = NetworkDenoiser(network, subs)
+            cast = Cast(process=PROCESS, student=model)
+        settings = {"steps": 8, "batch_size": 10, "log_every": 1, "lr": {"peak": 0.05}, **train}
+        narrated = []
+        trainer = Trainer(
+            cast=cast,
+            model=model,
+            losses=losses,
+            times=Times(at_one=0.3, step=0.1),
+            config=Config.model_validate(settings),
+            run=RunDirectory.create("toy", role, name, root=tmp_path),
+            status=Status(),
+            header={"recipe": {}},
+            card=lambda step: f"# step {step}\n",
+            preview=preview or (lambda step: None),
+            preview_every=every,
+            progress=lambda step, steps, row: None,
+            narrate=narrated.append,
+            device=torch.device("cpu"),
+        )
+        trainer.narrated = narrated
+        return trainer
+
+    return build
+
+
+def run(trainer, stop_at=None):
+    trainer.fit(DATA.train, lambda: signal.SIGINT if trainer.step == stop_at else None)
+    return trainer
+
+
+def weights(trainer):
+    return [p.detach().clone() for p in trainer.model.parameters()]
+
+
+def same(first, second):
+    """Bit for bit: raw weights and averages."""
+    raw = all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+    return raw and all(torch.equal(p, second.ema.shadow[name]) for name, p in first.ema.shadow.items())
+
+
+def at_each_step(trainer, look):
+    """What `look` sees whenever the optimiser is about to step."""
+    seen, step = [], trainer.optimizer.step
+
+    def looked():
+        seen.append(look())
+        step()
+
+    trainer.optimizer.step = looked
+    return seen
+
+
+# data and seeds
+
+
+def test_every_epoch_is_a_fresh_permutation_in_consecutive_pieces():
+    size, batch = 25, 10
+    index = torch.cat([data_indices(size, batch, step, seed=3) for step in range(10)])
+    epochs = index.view(4, size)
+    assert all(epoch.sort().values.tolist() == list(range(size)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(data_indices(size, batch, 7, seed=3), index[70:80])
+    assert not torch.equal(data_indices(size, batch, 7, seed=4), index[70:80])
+
+
+def test_batches_may_be_larger_than_the_data():
+    index = data_indices(3, 10, 1, seed=0)
+    assert len(index) == 10
+    assert index.bincount().amax() <= 4
+
+
+def test_seeds_of_steps_and_parts_do_not_meet():
+    seeds = {step_seed(s, t, p) for s in range(10) for t in range(100) for p in range(-1, 4)}
+    assert len(seeds) == 10 * 100 * 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# one step
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 10, 64])
+def test_gradient_in_parts_is_that_of_the_whole_batch(make, accumulate):
+    trainer = make([Section(deterministic)], role="teacher", accumulate=accumulate, steps=1, clip=None)
+    trainer.model.double()
+    trainer.__post_init__()
+    seen = at_each_step(trainer, lambda: [p.grad.clone() for p in trainer.parameters])
+    index = data_indices(len(DATA.train), 10, 0, seed=0)
+    times = torch.ones(10).double()
+    whole = Segment(trainer.cast, DATA.train[index], times, times / 2, torch.Generator())
+    loss = deterministic(whole).mean()
+    wanted = torch.autograd.grad(loss, trainer.parameters)
+    row = trainer.fit(DATA.train, lambda: None)
+    for got, expected in zip(seen[0], wanted, strict=True):
+        assert torch.allclose(got, expected, atol=1e-13)
+    assert row["loss"] == pytest.approx(loss.item())
+    assert row["loss/own"] == pytest.approx(
+        loss.item(), rel=0.2
+    )  # a mean over parts, which may differ in size
+
+
+def test_parts_have_their_own_noise(make):
+    seen = []
+
+    def loss(segment):
+        seen.extend([torch.rand(()).item(), torch.rand((), generator=segment.generator).item()])
+        return deterministic(segment)
+
+    run(make([Section(loss)], role="teacher", accumulate=2, steps=3))
+    assert len(seen) == len(set(seen)) == 2 * 2 * 3
+
+
+def test_losses_add_up_with_their_weights(make):
+    terms = [marginal.Config(weight=2.0), datapoint.Config(weight=0.5), consistency.Config()]
+    row = make(terms, steps=1).fit(DATA.train, lambda: None)
+    total = 2 * row["loss/marginal"] + 0.5 * row["loss/datapoint"] + row["loss/consistency"]
+    assert row["loss"] == pytest.approx(total)
+
+
+def test_a_loss_of_weight_zero_is_not_computed(make):
+    off = marginal.Config(weight=Weight(course=Course(knots=[(0.0, 0.0), (0.4, 0.0), (0.5, 1.0)])))
+    trainer = run(make([off, datapoint.Config()], steps=4))
+    assert ["loss/marginal" in row for row in trainer.run.metrics()] == [False, False, True, True]
+    nothing = marginal.Config(weight=Weight(course=Course(knots=[(0.5, 0.0), (1.0, 1.0)])))
+    before = weights(trainer := make([nothing], steps=2))
+    run(trainer)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
+
+
+def test_gradients_are_clipped_after_they_are_measured(make):
+    steep = [Section(lambda segment: 1000 * deterministic(segment))]
+    for clip in (0.1, None):
+        trainer = make(steep, role="teacher", clip=clip)
+        seen = at_each_step(
+            trainer, lambda t=trainer: torch.cat([p.grad.flatten() for p in t.parameters]).norm()
+        )
+        run(trainer)
+        measured = [row["grad_norm"] for row in trainer.run.metrics()]
+        assert all(norm > 100 for norm in measured)
+        assert [norm.item() for norm in seen] == pytest.approx([0.1] * 8 if clip else measured, rel=1e-4)
+
+
+def test_learning_rate_follows_its_schedule(make):
+    lr = LearningRate(peak=0.01, warmup=3, floor=0.1)
+    trainer = make(lr=lr)
+    seen = at_each_step(trainer, lambda: trainer.optimizer.param_groups[0]["lr"])
+    run(trainer)
+    assert seen == [lr.at(step, 8) for step in range(8)]
+    assert [row["lr"] for row in trainer.run.metrics()] == seen
+    assert Config(lr=0.02).lr == LearningRate(peak=0.02)
+
+
+# the average
+
+
+def test_average_follows_its_formula(make):
+    """d = min(decay, (1 + n) / (10 + n)), n updates so far."""
+    trainer = make(ema=0.25)
+    shadow = weights(trainer)
+    passed = at_each_step(trainer, lambda: weights(trainer))
+    run(trainer)
+    decays = []
+    for n, current in enumerate([*passed[1:], weights(trainer)]):
+        decays.append(min(0.25, (1 + n) / (10 + n)))
+        shadow = [decays[-1] * a + (1 - decays[-1]) * p for a, p in zip(shadow, current, strict=True)]
+    assert decays[0] == 0.1
+    assert decays[-1] == 0.25
+    for (name, _), expected in zip(trainer.model.named_parameters(), shadow, strict=True):
+        assert torch.allclose(trainer.ema.shadow[name], expected, atol=1e-6)
+
+
+def test_average_is_lent_and_given_back():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).train()
+    ema = EMA(net, 0.9)
+    first = net[0].weight.clone()
+    with torch.no_grad():
+        net[0].weight.add_(1)
+    own = net[0].weight.clone()
+    with ema.applied(net):
+        assert torch.equal(net[0].weight, first)
+        assert not net.training
+    assert torch.equal(net[0].weight, own)
+    assert net.training
+
+    def fail():
+        with ema.applied(net.eval()):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert torch.equal(net[0].weight, own)
+    assert not net.training
+    ema.update(net)  # counters of buffers are no averages
+    assert ema.shadow["1.num_batches_tracked"].item() == 0
+
+
+# resume
+
+
+@pytest.fixture
+def whole(make):
+    return run(make(name="whole"))
+
+
+def interrupted(make, **settings):
+    trainer = make(name="first", **settings)
+    with pytest.raises(Interrupted) as error:
+        run(trainer, stop_at=3)
+    assert error.value.exit_code == 130
+    assert "--resume" in error.value.hint
+    return trainer.run.path / "step-3"
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(make, whole):
+    folder = interrupted(make)
+    second = make(name="second")
+    second.resume(folder)
+    assert second.step == 3
+    assert second.elapsed > 0
+    run(second)
+    assert same(whole, second)
+    rows = [[row["loss"] for row in trainer.run.metrics()] for trainer in (whole, second)]
+    assert rows[0][3:] == rows[1]
+    final = [checkpoints.read_tensors(t.run.final, "ema.safetensors") for t in (whole, second)]
+    assert all(torch.equal(p, final[1][name]) for name, p in final[0].items())
+
+
+FORGOTTEN = {
+    "the optimiser's moments": lambda t: t.optimizer.state.clear(),
+    "one moment of one weight": lambda t: t.optimizer.state[t.parameters[0]]["exp_avg_sq"].zero_(),
+    "the optimiser's count": lambda t: [s["step"].fill_(1) for s in t.optimizer.state.values()],
+    "the step": lambda t: setattr(t, "step", 2),
+    "the average": lambda t: setattr(t, "ema", EMA(t.model, t.config.ema)),
+    "the average's count": lambda t: setattr(t.ema, "updates", 0),
+    "the weights": lambda t: t.model.load_state_dict(t.ema.shadow),
+}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_resume_needs_every_piece(make, whole, what):
+    """Or `test_a_resumed_run_is_the_uninterrupted_one` could not fail."""
+    folder = interrupted(make)
+    second = make(name="second")
+    second.resume(folder)
+    FORGOTTEN[what](second)
+    assert not same(whole, run(second))
+
+
+def test_resume_from_regular_checkpoints_of_which_few_are_kept(make, whole):
+    first = run(make(name="first", save_every=2, keep=2))
+    assert [p.name for p in first.run.checkpoints()] == ["step-4", "step-6"]
+    assert same(whole, first)
+    for folder in first.run.checkpoints():
+        again = make(name=f"again-{folder.name}")
+        again.resume(folder)
+        assert same(whole, run(again))
+
+
+def test_weights_without_a_gradient_do_not_stop_a_resume(make):
+    def with_idle_weight(name):
+        trainer = make(name=name)
+        trainer.model.idle = torch.nn.Parameter(torch.ones(3))
+        trainer.__post_init__()
+        return trainer
+
+    whole, first, second = (with_idle_weight(name) for name in ("whole", "first", "second"))
+    run(whole)
+    with pytest.raises(Interrupted):
+        run(first, stop_at=3)
+    second.resume(first.run.path / "step-3")
+    assert same(whole, run(second))
+
+
+def test_resume_refuses_what_does_not_fit(make, whole):
+    folder = interrupted(make)
+    with pytest.raises(CheckpointError, match=r"training\.safetensors: missing"):
+        make(name="a").resume(whole.run.final)
+    with pytest.raises(CheckpointError, match="another network"):
+        make(name="b", role="teacher").resume(folder)
+    training = checkpoints.read_tensors(folder, checkpoints.TRAINING)
+    model = checkpoints.read_tensors(folder, "model.safetensors")
+    name = next(iter(model))
+    for missing in (f"exp_avg/{name}", "counter/step", f"step/{name}"):
+        less = {key: value for key, value in training.items() if key != missing}
+        checkpoints.save(folder, config={"recipe": {}}, model=model, ema=model, card="", training=less)
+        with pytest.raises(CheckpointError, match=f"missing: {missing}"):
+            make(name=f"c-{missing.replace('/', '-')}").resume(folder)
+    less = {key: value for key, value in model.items() if key != name}
+    checkpoints.save(folder, config={"recipe": {}}, model=model, ema=less, card="", training=training)
+    with pytest.raises(CheckpointError, match=rf"ema\.safetensors.*missing: {name}"):
+        make(name="d").resume(folder)
+
+
+def test_seeds_make_runs(make, whole):
+    assert same(whole, run(make(name="again")))
+    assert not same(whole, run(make(name="other", seed=1)))
+
+
+def test_previews_do_not_change_the_training(make, whole):
+    seen = []
+
+    def preview(step):
+        torch.rand(100)
+        name, p = next(trainer.model.named_parameters())
+        seen.append((step, trainer.model.training, torch.equal(p, trainer.ema.shadow[name])))
+        with torch.no_grad():
+            law = trainer.model.law(
+                torch.full((5, 4), 2), torch.ones(5).double(), generator=torch.Generator().manual_seed(0)
+            )
+            law.draw_each(torch.Generator())
+
+    trainer = make(name="seen", preview=preview, every=3)
+    assert same(whole, run(trainer))
+    assert seen == [(3, False, True), (6, False, True), (8, False, True)]
+    assert trainer.model.training
+
+
+# what goes wrong
+
+
+def poisoned(value, at):
+    """A loss that turns to `value` at one step."""
+    count = iter(range(1000))
+
+    def loss(segment):
+        return deterministic(segment) * (value if next(count) == at else 1.0)
+
+    return [Section(loss)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("log_every", [1, 3])
+def test_a_loss_that_is_not_finite_ends_the_run(make, value, log_every):
+    trainer = make(poisoned(value, at=4), role="teacher", log_every=log_every, save_every=2, steps=20)
+    with pytest.raises(NonFiniteLossError, match="not finite at step") as error:
+        run(trainer)
+    assert error.value.exit_code == 3
+    assert error.value.hint
+    assert trainer.step <= 6
+    assert [p.name for p in trainer.run.checkpoints()] == ["step-2", "step-4"]
+    assert not trainer.run.final.exists()
+    for folder in trainer.run.checkpoints():  # and what is there is sound
+        checkpoints.load_weights(trainer.model, folder, "raw")
+        assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make, monkeypatch):
+    trainer = make(save_every=2)
+    written = []
+
+    def save_file(tensors, path, metadata=None):
+        written.append(path)
+        if len(written) > 4:  # the second checkpoint's second file
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(tensors, path, metadata)
+
+    original = checkpoints.save_file
+    monkeypatch.setattr(checkpoints, "save_file", save_file)
+    with pytest.raises(RunError, match="cannot save the checkpoint: No space left on device") as error:
+        run(trainer)
+    assert "--resume" in error.value.hint
+    assert {p.name for p in trainer.run.path.iterdir() if p.is_dir()} == {"step-2"}
+    monkeypatch.undo()
+    again = make(name="again")
+    again.resume(trainer.run.path / "step-2")
+    assert same(run(make(name="whole")), run(again))
+
+
+def test_a_signal_after_the_last_step_finishes(make):
+    trainer = run(make(steps=3), stop_at=3)
+    assert trainer.run.final.is_dir()
+    assert trainer.run.checkpoints() == []
+
+
+# what it says
+
+
+def test_rows_of_metrics(make):
+    trainer = run(make(log_every=3))
+    rows = list(trainer.run.metrics())
+    assert [row["step"] for row in rows] == [3, 6, 8]
+    fields = {
+        *("step", "time", "elapsed", "loss", "loss/marginal", "loss/datapoint", "loss/consistency", "lr"),
+        *("grad_norm", "samples_per_s", "memory_mb", "effective_components"),
+        *("marginal", "correlation", "marginal_plus_correlation"),
+    }
+    assert all(row.keys() == fields for row in rows)
+    assert trainer.run.status().step == 8
+    alone = [row["loss"] for row in run(make(name="each")).run.metrics()]
+    means = [sum(alone[:3]) / 3, sum(alone[3:6]) / 3, sum(alone[6:]) / 2]
+    assert [row["loss"] for row in rows] == pytest.approx(means)
+
+
+def test_a_teacher_needs_no_teacher(make):
+    row = make([denoising.Config()], role="teacher", steps=3).fit(DATA.train, lambda: None)
+    assert "correlation" not in row
+    assert row["loss"] == row["loss/denoising"]
+
+
+def test_a_lambda_that_is_ignored_is_told_once(make):
+    still = make(lam_std=0.0, lr=1e-9, steps=12, warn_after=4)
+    run(still)
+    assert len(still.narrated) == 1
+    assert "lambda is being ignored" in still.narrated[0]
+    assert "after 4 steps" in still.narrated[0]
+    assert "lambda is being ignored" in still.run.log_path.read_text()
+    teacher = run(make([denoising.Config()], role="teacher", steps=12, warn_after=4))
+    assert teacher.narrated == []
+
+
+def test_final_holds_the_model_and_its_card(make):
+    trainer = run(make())
+    assert {p.name for p in trainer.run.final.iterdir()} == {
+        *("config.json", "README.md", "model.safetensors", "ema.safetensors")
+    }
+    assert (trainer.run.final / "README.md").read_text() == "# step 8\n"
+    assert checkpoints.read_config(trainer.run.final)["step"] == 8
+    averaged = checkpoints.read_tensors(trainer.run.final, "ema.safetensors")
+    assert all(torch.equal(p, trainer.ema.shadow[name]) for name, p in averaged.items())
+
+
+def test_training_brings_the_correlations_into_the_mixture(make):
+    """One step from all masks: a product law has a total variation of 3/4, four components have none."""
+    trainer = make(steps=200, batch_size=64, log_every=100, lr={"peak": 0.02}, ema=0.9)
+    run(trainer)
+    lam = (torch.arange(64).double() + 0.5)[None] / 64
+    with torch.no_grad(), trainer.ema.applied(trainer.model):
+        law = trainer.model.mixture(torch.full((1, 4), PROCESS.mask_id), torch.ones(1).double(), lam)
+        joint = law.log_joint(trainer.cast.teacher.states[None]).exp()[0]
+    assert (joint - DATA.joint.flatten()).abs().sum().item() / 2 < 0.25

@@ -1,0 +1,307 @@
+"""Runs that are killed, interrupted or full: nothing is lost, and resumed they end where they would have."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from program import TINY_TEACHER, Program
+from safetensors.torch import load_file
+
+from di4c_cli import pipeline, recipe_file, shipped
+from di4c_cli.core.trainer import Trainer
+from di4c_cli.runs import RunDirectory
+
+STEPS, LOG_EVERY, SAVE_EVERY = 240, 10, 40
+CADENCE = [f"{{}}.steps={STEPS}", f"{{}}.log_every={LOG_EVERY}", f"{{}}.save_every={SAVE_EVERY}"]
+DISTILL = [
+    *("distill", "toy", "network.width=16", "network.depth=2", "student.num_latents=4", "train.batch_size=8"),
+    *("preview.every=0", "metrics=[]", *(setting.format("train") for setting in CADENCE)),
+]
+TRAIN = ["train-teacher", "digits", *TINY_TEACHER, *(setting.format("teacher.train") for setting in CADENCE)]
+RUNS = {"distill": (DISTILL, "toy/student-1"), "train-teacher": (TRAIN, "digits/teacher-1")}
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """The run that a stopped one is to equal, by command; each made once."""
+    made: dict[str, RunDirectory] = {}
+
+    def uninterrupted(command: str) -> RunDirectory:
+        if command not in made:
+            program = Program(tmp_path_factory.mktemp(command))
+            args, name = RUNS[command]
+            program.ok(*args)
+            made[command] = RunDirectory(program.runs / name)
+        return made[command]
+
+    return uninterrupted
+
+
+def last_step(run: RunDirectory) -> int:
+    return max((row["step"] for row in run.metrics()), default=0)
+
+
+def wait_for(run: RunDirectory, process: "subprocess.Popen[str]", step: int) -> None:
+    """Until a run has logged a step."""
+    while last_step(run) < step:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def stopped(program: Program, run: RunDirectory, args: list[str], step: int, number: int) -> tuple[int, str]:
+    """Start a command, send it a signal at about a step, and give its exit code and stderr."""
+    with program.started(*args) as process:
+        wait_for(run, process, step)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def differing(a: Path, b: Path) -> list[str]:
+    """Tensors of two finished models that are not the same, bit for bit."""
+    found = []
+    for name in ("model.safetensors", "ema.safetensors"):
+        first, second = load_file(a / name), load_file(b / name)
+        assert first.keys() == second.keys()
+        found += [f"{name}: {key}" for key in first if not torch.equal(first[key], second[key])]
+    return found
+
+
+def assert_same_run(run: RunDirectory, other: RunDirectory) -> None:
+    """Same weights, and the same lines of metrics but for what the clock says."""
+    assert differing(run.final, other.final) == []
+    clock = {"time", "elapsed", "samples_per_s", "memory_mb"}
+    lines = [[{k: v for k, v in row.items() if k not in clock} for row in r.metrics()] for r in (run, other)]
+    assert [row["step"] for row in lines[0]] == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
+    assert lines[0] == lines[1]
+    assert run.status().state == "finished"
+    assert run.status().step == STEPS
+
+
+@pytest.mark.parametrize(("command", "kills"), [("distill", 2), ("train-teacher", 1)])
+def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, kills):
+    args, name = RUNS[command]
+    run = RunDirectory(program.runs / name)
+    kill_at = sorted(random.sample(range(SAVE_EVERY, STEPS - 60), kills))
+    for number, step in enumerate(kill_at):
+        code, _ = stopped(program, run, [args[0], "--resume", name] if number else args, step, signal.SIGKILL)
+        assert (code, run.final.exists()) == (-signal.SIGKILL, False), kill_at
+        assert run.status().visible_state == "stale"
+
+    # what a kill in the middle of a write leaves behind
+    with open(run.metrics_path, "a", encoding="utf-8") as file:
+        file.write('{"step": 59')
+    half = run.path / f"step-{STEPS - SAVE_EVERY}.tmp"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half of it")
+
+    program.ok(args[0], "--resume", "latest")
+    assert_same_run(run, uninterrupted(command))
+    assert not list(run.path.glob("*.tmp"))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(program, uninterrupted):
+    args, name = [*DISTILL, "train.save_every=10000"], "toy/student-1"
+    run = RunDirectory(program.runs / name)
+    stopped(program, run, args, STEPS // 4, signal.SIGKILL)
+    assert run.checkpoints() == []
+    program.ok("distill", "--resume", name)
+    assert_same_run(run, uninterrupted("distill"))
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(program, uninterrupted, number, exit_code):
+    run = RunDirectory(program.runs / "toy/student-1")
+    code, err = stopped(program, run, DISTILL, random.randrange(10, STEPS - 60), number)
+    assert code == exit_code
+    assert "Traceback" not in err
+    assert f"--resume {run.path}" in err.splitlines()[-1]
+    status, newest = run.status(), run.checkpoints()[-1]
+    assert status.state == "interrupted"
+    assert newest.name == f"step-{status.step}"
+    assert not run.final.exists()
+    program.ok("distill", f"--resume={run.path}")
+    # the line being averaged at the stop begins anew, so only the weights are compared
+    assert differing(run.final, uninterrupted("distill").final) == []
+    assert [row["step"] for row in run.metrics()] == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
+
+
+def test_a_second_ctrl_c_stops_at_once(program):
+    """Here one step takes minutes: nothing is saved, and the run says that it was interrupted."""
+    heavy = ["train.batch_size=200000", "train.accumulate=5000", "preview.every=0", "metrics=[]"]
+    run = RunDirectory(program.runs / "toy/student-1")
+    with program.started("distill", "toy", *heavy) as process:
+        while not run.log_path.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        time.sleep(0.5)  # the log begins just before the signals are listened to
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert run.status().state == "interrupted"
+    assert run.checkpoints() == []
+
+
+def test_ctrl_c_outside_training_is_no_traceback(program):
+    with program.started("eval", "toy", "--steps", "1,5000", "--num", 10) as process:
+        assert "1/2" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_resumed_run_keeps_the_teacher_it_was_given(beside):
+    """A newer teacher, or the shipped one, must not take over halfway."""
+    given = beside.ok("train-teacher", "digits", *TINY_TEACHER, "--name", "other", "--json").json
+    settings = ["network.width=16", "student.num_latents=4", "train.batch_size=8", "preview.every=0", "metrics=[]"]
+    settings += ["train.steps=40", "train.save_every=20", "--teacher", given["run"]]
+    whole = beside.ok("distill", "digits", *settings, "--json").json
+    halved = beside.ok("distill", "digits", *settings, "--json").json
+    beside.ok("train-teacher", "digits", *TINY_TEACHER, "teacher.train.seed=1")  # now the newest one
+    beside.ok("distill", "--resume", halved["run"])
+    assert differing(Path(whole["checkpoint"]), Path(halved["checkpoint"])) == []
+
+
+# -- a full disk ---------------------------------------------------------------------------------
+
+HALF_WRITTEN = """
+import errno
+from di4c_cli.core import checkpoints
+save, left = checkpoints.save_file, iter(range({files}))
+def save_file(tensors, path, **options):
+    if next(left, None) is None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    save(tensors, path, **options)
+checkpoints.save_file = save_file
+"""
+SAFETENSORS_OWN = HALF_WRITTEN.replace(
+    'OSError(errno.ENOSPC, "No space left on device", str(path))',
+    'checkpoints.SafetensorError("I/O error: No space left on device (os error 28)")',
+)
+AT_THE_RENAME = """
+import errno
+from di4c_cli.core import checkpoints
+replace, left = checkpoints.os.replace, iter(range({saves}))
+def refuse(source, target):
+    if str(source).endswith(".tmp") and "step-" in str(target) and next(left, None) is None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+    replace(source, target)
+checkpoints.os.replace = refuse
+"""
+AT_A_LOG_LINE = """
+import errno
+from di4c_cli.runs import RunDirectory
+append, left = RunDirectory.append_metrics, iter(range({lines}))
+def append_metrics(run, row):
+    if next(left, None) is None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(run.metrics_path))
+    append(run, row)
+RunDirectory.append_metrics = append_metrics
+"""
+LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+
+
+@pytest.mark.parametrize(
+    ("prelude", "saved"),
+    [
+        (HALF_WRITTEN.format(files=3 * 2 + 1), 2),
+        (SAFETENSORS_OWN.format(files=3 * 2 + 2), 2),
+        (AT_THE_RENAME.format(saves=1), 1),
+        (AT_A_LOG_LINE.format(lines=15), 3),
+        (LARGEST_FILE, 0),
+    ],
+    ids=["write", "write by safetensors", "rename", "log line", "file size limit"],
+)
+def test_a_full_disk_costs_at_most_the_newest_steps(program, uninterrupted, prelude, saved):
+    run = RunDirectory(program.runs / "toy/student-1")
+    outcome = program(*DISTILL, "--quiet", "train.keep=9", prelude=prelude)
+    assert outcome.code == 1
+    assert len(outcome.complaint) == 1
+    assert f"--resume {run.path}" in outcome.err
+    assert [path.name for path in run.checkpoints()] == [f"step-{SAVE_EVERY * (n + 1)}" for n in range(saved)]
+    assert not run.final.exists()
+    assert not list(run.path.glob("*.tmp"))
+    assert run.status().state == "failed"
+    if saved:
+        program.ok("sample", run.path, "--num", 2)
+    program.ok("distill", "--resume", "latest")
+    assert_same_run(run, uninterrupted("distill"))
+
+
+# -- the control: with a part of resuming taken away, the weights differ -------------------------
+
+
+def forget_the_optimiser(trainer: Trainer) -> None:
+    trainer.optimizer.state.clear()
+
+
+def forget_the_average(trainer: Trainer) -> None:
+    trainer.ema = type(trainer.ema)(trainer.model, trainer.config.ema)
+
+
+def forget_the_step(trainer: Trainer) -> None:
+    trainer.step -= 1
+
+
+def forget_the_weights(trainer: Trainer) -> None:
+    with torch.no_grad():
+        for parameter in trainer.parameters:
+            parameter.add_(1e-3)
+
+
+def forget_nothing(trainer: Trainer) -> None:
+    """The control of the control."""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL in this process."""
+
+
+def trained(resume: RunDirectory | None = None, killed_at: int | None = None) -> Path:
+    """The toy for 40 steps, in this process; a checkpoint every 10."""
+
+    def kill(step: int, steps: int, row: dict) -> None:
+        if step == killed_at:
+            raise Killed
+
+    overrides = ["network.width=16", "network.depth=2", "student.num_latents=4", "train.batch_size=8"]
+    overrides += ["preview.every=0", "train.steps=40", "train.log_every=5", "train.save_every=10"]
+    loaded = recipe_file.load(shipped.find_recipe("toy"), overrides)
+    return Path(pipeline.train(loaded, role="student", resume=resume, progress=kill)["checkpoint"])
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [forget_nothing, forget_the_optimiser, forget_the_average, forget_the_step, forget_the_weights],
+)
+def test_every_part_of_resuming_is_needed(monkeypatch, forget):
+    whole = trained()
+    with pytest.raises(Killed):
+        trained(killed_at=25)
+    resume = Trainer.resume
+
+    def resume_badly(trainer: Trainer, folder: Path) -> None:
+        assert folder.name == "step-20"
+        resume(trainer, folder)
+        forget(trainer)
+
+    monkeypatch.setattr(Trainer, "resume", resume_badly)
+    resumed = trained(resume=RunDirectory.resolve("toy/student-2"))
+    assert bool(differing(whole, resumed)) == (forget is not forget_nothing)
+
+
+def test_a_finished_run_lists_no_step_twice_in_its_log(uninterrupted):
+    run = uninterrupted("distill")
+    assert json.loads((run.path / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
+    assert [path.name for path in run.checkpoints()] == ["step-160", "step-200"]  # `keep` of them

@@ -1,0 +1,316 @@
+"""Whatever is wrong with what was given: told in a line with its place and what to do, exit code 2, nothing written."""
+
+import json
+import shlex
+import shutil
+import socket
+import time
+
+import pytest
+import torch
+from program import TINY, TINY_TEACHER, Program
+from safetensors.torch import save_file
+
+from di4c_cli.core.checkpoints import _sha256
+
+BROKEN = {
+    "syntax.toml": 'title = "x"\nthreads = = 1\n',
+    "keys.toml": """\
+[codec]
+kind = "states"
+num_dims = 5
+num_state = 3
+
+[dataset]
+kind = "toy"
+joint = "markow"
+
+[process]
+kind = "maskd"
+""",
+    "binary.toml": "\x00\xff",
+}
+
+
+def refused(program: Program, *args: object, **options: str) -> list[str]:
+    """The lines of a refusal; asserts that it leaves no trace."""
+    before = program.files()
+    outcome = program(*args, **options)
+    assert outcome.code == 2, (outcome.code, outcome.err, outcome.out)
+    assert outcome.out == ""
+    assert program.files() == before
+    assert outcome.complaint
+    return outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        # recipes and overrides
+        ("distill toyy", ["toyy: no such recipe", "Did you mean 'toy'?"]),
+        ("distill nothere.toml", ["nothere.toml: no such file", "di4c recipes"]),
+        ("distill toy train.stepz=3", ["override train.stepz=3: unknown key", "Did you mean 'train.steps'?"]),
+        ("distill toy train.steps=abc", ["override train.steps=abc: should be a valid integer"]),
+        ("distill toy train.steps=0", ["train.steps=0", "greater than or equal to 1"]),
+        ("distill toy train.seed=99999999999999999999", ["train.seed", "less than"]),
+        ("distill toy process.kind=maskd", ["unknown kind 'maskd'", "Did you mean 'masked'?"]),
+        ("distill toy process.kind=uniform", ["toy.toml: student: ", "needs a process with a mask"]),
+        ("distill toy network=null", ["network", "is missing"]),
+        ("distill toy --train.steps 5", ["--train.steps 5", "write train.steps=5"]),
+        ("distill toy train.steps", ["train.steps: not an override", "write key=value"]),
+        ("distill toy preview.steps=[0]", ["preview.steps.0", "greater than or equal to 1"]),
+        ("distill toy eval.models=['studnt']", ["eval.models.0", "'teacher', 'student' or 'hybrid'"]),
+        ("distill toy codec.num_dims=40", ["codec: a toy has at most", "lower num_dims"]),
+        ("distill digits codec.height=9", ["codec: the digits are grey images of 8x8", "set height = 8"]),
+        ("distill digits network.width=16", ["ema.safetensors: made for another network", "[network]"]),
+        ("recipes check toy nothere", ["nothere: no such recipe", "shipped: digits"]),
+        ("recipes show toy a.b=1", ["override a.b=1: ", "unknown key"]),
+        # training
+        ("distill", ["which recipe?", "di4c distill digits"]),
+        ("distill words", ["words: no teacher yet", "di4c train-teacher words"]),
+        ("distill digits --teacher nothere", ["nothere: no such run, checkpoint or recipe", "shipped: "]),
+        ("distill digits --device cuda:7", ["--device cuda:7: not available here", "use auto or cpu"]),
+        ("distill digits --device gpu", ["--device", "'gpu' is none of auto, cpu"]),
+        ("distill toy --name a/b", ["--name 'a/b': not a plain name", "use letters"]),
+        ("distill toy --nproc 2", ["--nproc 2", "leave --nproc out"]),
+        ("distill --resume nothere", ["nothere: no such run", "di4c runs"]),
+        ("distill --resume", ["there is no student run yet", "di4c runs"]),
+        ("train-teacher toy", ["toy: its teacher is exact, there is nothing to train", "di4c distill"]),
+        ("train-teacher digits teacher.losses.0.kind=marginal", ["teacher.losses.0: ", "needs a teacher"]),
+        # sampling
+        ("sample nothere", ["nothere: no such run, checkpoint or recipe", "shipped: "]),
+        ("sample digit", ["digit: no such run", "Did you mean 'digits'?"]),
+        ("sample digits/student-1", ["digits/student-1: no such run"]),
+        ("sample latest", ["latest: no runs below", "di4c distill digits"]),
+        ("sample .", [".: neither a run nor a checkpoint", "no status.json"]),
+        ("sample words", ["words: no teacher yet", "di4c train-teacher words"]),
+        ("sample digits --format txt", ["--format txt: not for image data", "png, npz, jsonl"]),
+        ("sample digits --format smi", ["--format smi: not for image data"]),
+        ("sample digits --format bmp", ["--format", "'bmp'"]),
+        ("sample toy --format png", ["--format png: not for text data", "txt, jsonl, npz"]),
+        ("sample digits --out one.png", ["--out one.png: png is one file per image", "give a folder"]),
+        ("sample digits --out /dev/null/x", ["/dev/null/x: cannot be written", "choose another place"]),
+        ("sample digits --label 3", ["--label 3: digits is not a conditional model", "leave --label out"]),
+        ("sample digits --guidance 1.5", ["--guidance 1.5: ", "leave --guidance out"]),
+        ("sample digits --prefix a", ["--prefix a: ", "leave --prefix out"]),
+        ("sample digits --steps 0", ["--steps", "greater than or equal to 1"]),
+        ("sample digits --seed 99999999999999999999", ["--seed", "less than or equal"]),
+        ("sample digits --teacher-steps 9", ["--teacher-steps 9: not between 0 and --steps 4"]),
+        ("sample digits --sampler ancestrl", ["unknown kind 'ancestrl'", "Did you mean 'ancestral'?"]),
+        ("sample digits process.kind=uniform process.schedule=null", ["digits/teacher: teacher: ", "a mask"]),
+        # evaluation
+        ("eval nothere", ["nothere: no such run, checkpoint or recipe"]),
+        ("eval toy --metrics tvv", ["--metrics tvv: not in this recipe", "it gives tv"]),
+        ("eval toy --models studnt", ["--models studnt: unknown", "teacher, student, hybrid"]),
+        ("eval toy --models student", ["--models student: not at hand", "finished student run"]),
+        ("eval toy --steps 1,0", ["--steps 1,0: numbers begin at 1"]),
+        ("eval toy --steps a", ["--steps a: not a list of whole numbers", "write --steps 1,2,4"]),
+        ("eval toy --seeds -1", ["--seeds -1: numbers begin at 0"]),
+        ("eval toy --out /dev/null/x", ["/dev/null/x: cannot be written"]),
+        # the rest
+        ("distil toy", ["distil: no such command", "Did you mean 'distill'?"]),
+        ("runs show nothere", ["nothere: no such run", "di4c runs"]),
+        ("monitor nothere --once", ["nothere: no such run"]),
+    ],
+)
+def test_one_line_with_the_place_and_a_hint(program, line, told):
+    (complaint,) = refused(program, *shlex.split(line))
+    for part in told:
+        assert part in complaint
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("syntax.toml", ["syntax.toml:2: Invalid value"]),
+        (
+            "keys.toml",
+            [
+                "keys.toml: network: is missing",
+                "keys.toml:4: codec.num_state: unknown key of kind 'states'. Did you mean 'num_states'?",
+                "keys.toml:8: dataset.joint: should be 'pairs', 'parity', 'sparse' or 'markov', not \"markow\"",
+                "keys.toml:11: process.kind: unknown kind 'maskd'",
+            ],
+        ),
+        ("binary.toml", ["binary.toml"]),
+    ],
+)
+def test_every_error_of_a_recipe_file_at_its_line(program, file, told):
+    (program.home / file).write_bytes(BROKEN[file].encode("latin-1"))
+    complaint = refused(program, "distill", file)
+    for part in told:
+        assert any(part in line for line in complaint), (part, complaint)
+
+
+def test_a_taken_name_is_not_overwritten(beside):
+    taken = beside.runs / "digits/student-1/status.json"
+    before = taken.read_bytes()
+    (complaint,) = refused(beside, "distill", "digits", *TINY, "--name", "student-1")
+    assert "student-1: exists already (choose another --name, or continue it with --resume)" in complaint
+    assert taken.read_bytes() == before
+
+
+@pytest.mark.parametrize("args", [["distill", "--resume", "digits/teacher-1"], ["train-teacher", "--resume", "latest"]])
+def test_a_run_is_resumed_by_its_own_command(beside, args):
+    (complaint,) = refused(beside, *args)
+    assert "run" in complaint
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def test_missing_text(program):
+    (complaint,) = refused(program, "train-teacher", "words", "dataset.path=nothere.txt")
+    assert "nothere.txt: No such file or directory (set dataset.path to a text file)" in complaint
+
+
+def test_damaged_mnist(program, tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    (data / "mnist").mkdir()
+    (data / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    (complaint,) = refused(program, "train-teacher", "mnist", DI4C_DATA=str(data))
+    assert str(data / "mnist" / "train-images-idx3-ubyte.gz") in complaint
+    assert "$DI4C_DATA/mnist" in complaint
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refused", "silent"])
+def test_mnist_without_data_or_network_says_so_soon(program, tmp_path_factory, answers):
+    """A network that refuses, and one that takes the connection and never answers."""
+    cache = tmp_path_factory.mktemp("cache")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        env = {"XDG_CACHE_HOME": str(cache)}
+        if answers:
+            address = f"http://127.0.0.1:{server.getsockname()[1]}"
+            env |= {"http_proxy": address, "https_proxy": address}
+        prelude = "import di4c_cli.core.datasets.mnist as mnist; mnist.TIMEOUT = 0.5"
+        started = time.monotonic()
+        (complaint,) = refused(program, "train-teacher", "mnist", prelude=prelude, **env)
+    assert time.monotonic() - started < 20
+    assert f"MNIST could not be downloaded to {cache}" in complaint
+    assert "$DI4C_DATA/mnist" in complaint
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(digits, tmp_path):
+    """A copy of a finished student, to be damaged."""
+    return shutil.copytree(digits.runs / "digits/student-1/final", tmp_path / "copy")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def pickle(path):
+    torch.save({"weight": torch.zeros(3)}, path)
+
+
+def pickle_with_its_hash(path):
+    """What somebody who edits config.json too could hand over."""
+    pickle(path)
+    config = path.with_name("config.json")
+    header = json.loads(config.read_text(encoding="utf-8"))
+    header["files"][path.name] = _sha256(path)
+    config.write_text(json.dumps(header), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (flip_a_bit, "damaged"),
+        (truncate, "damaged"),
+        (pickle, "damaged"),
+        (pickle_with_its_hash, "cannot be read"),
+        (lambda path: path.unlink(), "missing"),
+    ],
+    ids=["bit flip", "truncation", "pickle", "pickle with its hash", "missing"],
+)
+def test_damaged_weights(beside, checkpoint, damage, told):
+    damage(checkpoint / "ema.safetensors")
+    for command in ("sample", "eval"):
+        (complaint,) = refused(beside, command, checkpoint)
+        assert f"{checkpoint}/ema.safetensors: {told}" in complaint
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "config.json: cannot be read"),
+        ('{"model_type": "bert"}', "config.json: not a di4c checkpoint (released files of other projects"),
+        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 1 (update di4c)"),
+        ('{"format": 1, "recipe": {}, "role": "student"}', "config.json: codec: is missing"),
+    ],
+)
+def test_foreign_headers(beside, checkpoint, content, told):
+    (checkpoint / "config.json").write_text(content, encoding="utf-8")
+    assert any(told in line for line in refused(beside, "sample", checkpoint))
+
+
+def test_a_pickle_alone_is_no_checkpoint(program):
+    torch.save({"weight": torch.zeros(3)}, program.home / "model.pt")
+    (complaint,) = refused(program, "sample", "model.pt")
+    assert "model.pt: " in complaint
+
+
+def test_weights_of_another_network(beside, checkpoint):
+    """Tensors in order, but of other names and shapes; then a teacher of another width."""
+    path = checkpoint / "ema.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    header = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    header["files"][path.name] = _sha256(path)
+    (checkpoint / "config.json").write_text(json.dumps(header), encoding="utf-8")
+    (complaint,) = refused(beside, "sample", checkpoint)
+    assert f"{path}: made for another network; missing: network." in complaint
+    assert "surplus: weight" in complaint
+    other = [*TINY, "network.width=24", "--teacher", "digits/teacher-1"]
+    (complaint,) = refused(beside, "distill", "digits", *other)
+    assert "teacher-1/final/ema.safetensors: made for another network; of another shape" in complaint
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(program):
+    settings = [*TINY_TEACHER, "teacher.train.save_every=10"]
+    program.ok("train-teacher", "digits", *settings)
+    run = program.runs / "digits/teacher-1"
+    shutil.rmtree(run / "final")
+    flip_a_bit(run / "step-30/training.safetensors")
+    (complaint,) = refused(program, "train-teacher", "--resume", "latest")
+    assert "step-30/training.safetensors: damaged" in complaint
+
+
+# -- failures that are nobody's mistake ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("log_every", [1, 20])
+def test_a_diverged_run_stops_with_code_3(program, log_every):
+    settings = ["train.lr=1e30", "train.steps=40", f"train.log_every={log_every}", "train.batch_size=4"]
+    outcome = program("distill", "toy", *settings, "preview.every=0", "--quiet")
+    assert outcome.code == 3
+    (complaint,) = outcome.complaint
+    assert "not finite at step" in complaint
+    assert "lower train.lr" in complaint
+    run = program.runs / "toy/student-1"
+    assert json.loads((run / "status.json").read_text(encoding="utf-8"))["state"] == "failed"
+    assert not (run / "final").exists()
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if log_every == 1 else []:
+        assert "NaN" not in line
+
+
+def test_samples_on_a_full_disk(program):
+    full = """
+import errno, numpy
+def savez(path, **arrays):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+numpy.savez = savez
+"""
+    outcome = program("sample", "digits", "--num", 2, "--format", "npz", "--out", "x", prelude=full)
+    assert outcome.code == 1
+    (complaint,) = outcome.complaint
+    assert complaint == "x: cannot be written: No space left on device (make room and try again)"
