@@ -44,6 +44,8 @@ def prepare(
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
     teacher = str(teacher_folder.resolve()) if teacher_folder else None
     rehearse(loaded, role, cast, settings, data, device)
+    if resume is not None:
+        refuse_finished(resume, role, settings.train.steps)
     with writing_to(runs_root()):
         run = resume or RunDirectory.create(loaded.name, role, name)
     status = Status(
@@ -81,6 +83,14 @@ def prepare(
         run.write_status(status)
         run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
     return trainer, data
+
+
+def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
+    """A finished run is resumed only for more steps; otherwise it would be trained once more."""
+    status = run.status()
+    if status.state == "finished" and status.step >= steps:
+        key = "teacher.train.steps" if role == "teacher" else "train.steps"
+        raise UsageError(f"{run.path}: has finished its {status.step} steps", f"raise {key} to train on")
 
 
 def continue_from_newest(trainer: Trainer) -> None:

@@ -152,9 +152,11 @@ def resolve(text: str, overrides: list[str]) -> Source:
             f"{text}: neither a run nor a checkpoint", "it has no status.json and no config.json"
         )
     loaded = recipe_file.load(_recipe_named(text), overrides)
-    student = newest_finished(loaded.name, "student")
-    if student is not None:
-        return _of_folder(student, overrides)
+    made = newest_finished(loaded.name, "student")
+    if made is None and getattr(loaded.recipe.teacher, "checkpoint", None) is None:
+        made = newest_finished(loaded.name, "teacher")
+    if made is not None:
+        return _of_folder(made, overrides)
     folder = find_teacher(loaded)
     return Source(loaded.name, loaded.recipe, "teacher", folder, folder)
 

@@ -6,6 +6,7 @@ exit code.
 
 import json
 import os
+import signal
 import sys
 import traceback
 from typing import Any
@@ -20,9 +21,12 @@ import torchmetrics.image.kid  # noqa: E402, F401
 
 import di4c_cli.pipeline  # noqa: E402, F401
 
+LIMIT = 240  # seconds for one command
+
 
 def run(request: dict[str, Any]) -> int:
     """What `python -m di4c_cli` does, up to its exit code."""
+    signal.alarm(LIMIT)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

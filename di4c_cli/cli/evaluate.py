@@ -9,6 +9,8 @@ from di4c_cli.cli import arguments, comparison, console
 
 app = typer.Typer(add_completion=False)
 
+REPORT = ("results.json", "results.md", "frontier.png")
+
 
 @app.command(
     cls=arguments.RecipeCommand, epilog="di4c eval digits --steps 1,2,4 --seeds 0,1,2 --out results/digits"
@@ -64,5 +66,5 @@ def evaluate(
         return
     comparison.print_comparison(result)
     if out is not None:
-        for path in sorted(out.iterdir()):
-            print(path)
+        for name in REPORT:
+            print(out / name)

@@ -89,7 +89,7 @@ def sample(
         return
     if not quiet:
         console.narrate(
-            f"{result['num']} samples of the {result['model']} in {result['steps']} steps "
+            f"{result['num']} samples of the {result['model']} at K = {result['steps']} "
             f"from {result['source']}, seed {result['seed']}: {result['seconds']:.1f} s"
         )
     files = [str(path) for path in result["files"]]

@@ -63,7 +63,6 @@ def execute(request: Request) -> Outcome | None:
     if request.monitor:
         _watch(request, run)
         return None
-
     if request.dry_run:
         from di4c_cli.assembly import dry_run
 
@@ -91,10 +90,8 @@ def report(result: dict[str, Any]) -> None:
     """A run's result for people, on stdout."""
     shown = {key: result[key] for key in ("run", "checkpoint", "step")}
     shown["time"] = console.clock(result["seconds"])
-    shown |= {
-        key: f"{value:.4g}" for key, value in result.get("final", {}).items() if isinstance(value, float)
-    }
-    console.print_facts(shown)
+    told_elsewhere = ("elapsed", "lr", "grad_norm", "memory_mb")
+    console.print_facts(shown | {key: v for key, v in result["final"].items() if key not in told_elsewhere})
 
 
 def _sorted_out(request: Request) -> Request:
@@ -130,8 +127,8 @@ def _check(request: Request) -> None:
 def _run_to_resume(request: Request) -> RunDirectory | None:
     if request.resume is None:
         return None
+    recipe = shipped.find_recipe(request.recipe).stem if request.recipe else None
     if request.resume in ("", "latest"):
-        recipe = shipped.find_recipe(request.recipe).stem if request.recipe else None
         runs = [run for run in RunDirectory.find_all() if run.status().role == request.role]
         runs = [run for run in runs if recipe in (None, run.path.parent.name)]
         if not runs:
@@ -142,6 +139,9 @@ def _run_to_resume(request: Request) -> RunDirectory | None:
         run = runs[-1]
     else:
         run = RunDirectory.resolve(request.resume)
+    made_of = run.resolved().get("recipe")
+    if recipe and made_of and recipe != made_of:
+        raise UsageError(f"{run.path}: is a run of {made_of}, not of {recipe}", "leave the recipe out")
     status = run.status()
     if status.role and status.role != request.role:
         raise UsageError(
@@ -164,7 +164,7 @@ def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
     loaded = recipe_file.load_run(run, request.overrides)
     if request.quiet:
         return loaded
-    before = run.resolved()["values"]
+    before = run.resolved().get("values", {})
     after = recipe_file.resolved(loaded)["values"]
     for key, old, new in differences(before, after):
         console.narrate(f"{key}: {old} in {run.name}, now {new}")

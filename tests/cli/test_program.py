@@ -75,6 +75,7 @@ def test_a_closed_pipe_is_no_drama(arguments, unbuffered):
         [sys.executable, "-m", "di4c_cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         text=True,
     )
     process.stdout.close()

@@ -24,7 +24,13 @@ SCALARS = st.sampled_from(
     ]
 )
 MULTILINE = st.sampled_from(
-    ['"""\nx = 1\n[not.a.table]\n"""', "'''\n# no\n'quoted''\n'''", '"""a \\""" b"""']
+    [
+        '"""\nx = 1\n[not.a.table]\n"""',
+        "'''\n# no\n'quoted''\n'''",
+        '"""a \\""" b"""',
+        '"""it "ends"""""',
+        '""""""',
+    ]
 )
 
 

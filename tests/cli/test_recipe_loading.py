@@ -94,8 +94,8 @@ def test_lines_hold_after_an_entry_was_taken_out(good):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a = 1\nb = = 2\n", "mine.toml:2: Invalid value (column 5)"),
-        ("a = 1\na = 2\n", "mine.toml:2: Cannot overwrite a value (column 6)"),
+        ("a = 1\nb = = 2\n", "mine.toml:2: Invalid value (column "),
+        ("a = 1\na = 2\n", "mine.toml:2: Cannot overwrite a value (column "),
         ('a = 1\nb = "open', "mine.toml:2: "),
         ('a = """\nopen\n', "mine.toml:2: "),
     ],

@@ -202,9 +202,11 @@ def test_usage_errors_are_one_line_and_code_2(run, pipeline, arguments, message)
     assert pipeline.calls == []
 
 
-def test_resume_refuses_another_role_and_a_living_run(run, pipeline):
+def test_resume_refuses_another_role_another_recipe_and_a_living_run(run, pipeline):
     teacher = make_run(role="teacher")
     assert "continue it with `di4c train-teacher" in run("distill", "--resume", teacher.path).stderr
+    make_run(recipe="digits")
+    assert "is a run of digits, not of toy" in run("distill", "toy", "--resume", "digits/student-1").stderr
     make_run(state="running", pid=1, host="elsewhere")
     assert "still running (process 1 on elsewhere)" in run("distill", "toy", "--resume").stderr
     assert pipeline.calls == []
@@ -285,8 +287,13 @@ def test_eval_passes_everything_on(run, pipeline):
         "source": "toy", "steps": [1, 2], "num": 9, "seeds": [0, 2], "metrics": ["fd", "valid"],
         "models": ["teacher"], "out": "o", "device": "cpu", "overrides": ["a.b=1"],
     }  # fmt: skip
+    assert run("eval", "toy", "--out", "o").stdout.splitlines()[-3:] == [
+        "o/results.json",
+        "o/results.md",
+        "o/frontier.png",
+    ]
     run("eval", "toy")
-    assert {key: pipeline.calls[1][1][key] for key in ("steps", "seeds", "metrics", "out")} == dict.fromkeys(
+    assert {key: pipeline.calls[2][1][key] for key in ("steps", "seeds", "metrics", "out")} == dict.fromkeys(
         ("steps", "seeds", "metrics", "out")
     )
 

@@ -227,7 +227,7 @@ def test_log_step_is_a_law_of_x_s_with_x_0_summed_out(kind):
     if process.space.mask_id is not None:
         log_p[1, :, 1] = NEVER  # a visible position is known
         log_p[1, :, 1, 0] = 0.0
-    t, s = torch.full((B,), 0.8).double(), torch.full((B,), 0.3).double()
+    t, s = torch.tensor([0.8, 0.6]).double(), torch.tensor([0.3, 0.5]).double()
     law = MixtureLaw.dense(log_p)
     steps = torch.stack([law.log_step(process, x_t, x.expand(B, -1), t, s).exp() for x in points(states)], 1)
     assert torch.allclose(steps.sum(1), torch.ones(B).double(), atol=1e-12)

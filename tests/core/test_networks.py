@@ -160,6 +160,11 @@ def test_a_student_does_not_start_from_another_network(kind):
         students.init_from(student, denoisers(other)[0])
     with pytest.raises(ValueError, match="different networks"):  # a teacher that knows lambda
         students.init_from(denoisers(kind)[0], student)
+    before = {name: p.clone() for name, p in student.state_dict().items()}
+    wider = config_class("networks", kind)(**{**SETTINGS[kind], "width": 32}).build(SPACE, lam=False)
+    with pytest.raises(ValueError, match="different networks"):
+        students.init_from(student, NetworkDenoiser(wider, student.parameterization))
+    assert all(torch.equal(p, before[name]) for name, p in student.state_dict().items())
 
 
 def test_mixtures_read_by_slices(kind):

@@ -72,7 +72,7 @@ def test_shape_of_draws():
     assert sample_categorical(torch.zeros(4).expand(6, 2, 4), seeded(), 5).shape == (6, 2, 5)
 
 
-@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53, 1.0])
 def test_extreme_uniforms_never_meet_an_impossible_state(monkeypatch, u):
     p = torch.tensor([0.0, 0.0, 0.1, 0.0, 0.7, 0.2, 0.0, 0.0], dtype=torch.float64)
 

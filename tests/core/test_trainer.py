@@ -358,6 +358,17 @@ def test_resume_refuses_what_does_not_fit(make, whole):
         make(name="d").resume(folder)
 
 
+def test_global_randomness_is_set_by_the_step(make):
+    """Dropout draws from it: it must not depend on what ran before."""
+    noisy = [Section(lambda segment: deterministic(segment) * torch.rand(()))]
+    first = make(noisy, role="teacher")
+    torch.manual_seed(5)
+    run(first)
+    second = make(noisy, role="teacher")
+    torch.manual_seed(6)
+    assert same(first, run(second))
+
+
 def test_seeds_make_runs(make, whole):
     assert same(whole, run(make(name="again")))
     assert not same(whole, run(make(name="other", seed=1)))
@@ -396,7 +407,7 @@ def poisoned(value, at):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("log_every", [1, 3])
+@pytest.mark.parametrize("log_every", [1, 3, 100])
 def test_a_loss_that_is_not_finite_ends_the_run(make, value, log_every):
     trainer = make(poisoned(value, at=4), role="teacher", log_every=log_every, save_every=2, steps=20)
     with pytest.raises(NonFiniteLossError, match="not finite at step") as error:

@@ -2,7 +2,10 @@
 
 import gzip
 import os
+import socket
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from di4c_cli.errors import DataError, RecipeError
 
 SIDE, CROP = 28, 24
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+TIMEOUT = 20.0  # seconds without a byte, after which a mirror is given up
 HINT = "put the four .gz files of MNIST into $DI4C_DATA/mnist, or remove the damaged ones"
 
 
@@ -71,11 +75,23 @@ def _folder() -> Path:
     files = cache / "MNIST" / "raw"
     if not (files / "t10k-labels-idx1-ubyte.gz").is_file():
         try:
-            import_torchvision().datasets.MNIST(str(cache), download=True)
+            with _patience(TIMEOUT):
+                import_torchvision().datasets.MNIST(str(cache), download=True)
         except (OSError, RuntimeError) as error:
             cause = str(error).splitlines()[0]  # torchvision lists every mirror that it tried
             raise DataError(f"MNIST could not be downloaded to {cache}: {cause}", HINT) from error
     return files
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Within, connections are given up after so long; torchvision's downloader would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _read(path: Path, magic: int, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:

@@ -1,0 +1,117 @@
+"""The shipped recipes: valid, documented, and each trains, distils, samples and evaluates by its name."""
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from program import TINY, TINY_TEACHER, Program
+from pydantic import BaseModel
+
+import di4c_cli.core
+from di4c_cli import recipe, shipped
+from di4c_cli.core import component
+
+RECIPES = sorted(shipped.recipe_paths())
+FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).glob("*/__init__.py"))]
+
+SMALLER = {
+    "digits_gaussian": ["network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
+    "digits": ["metrics.5.num=10", "metrics.5.num_latents=4"],
+    "mnist": ["metrics.5.num=10", "metrics.5.num_latents=4"],
+    "words": ["metrics.2.num=10", "metrics.2.num_latents=4"],
+    "toy": ["metrics.0.num_latents=4"],
+}
+"""Beyond what is tiny for all of them."""
+
+
+@pytest.fixture
+def program(tmp_path):
+    return Program(tmp_path)
+
+
+def test_every_recipe_passes_its_check(program):
+    assert {"digits", "digits_gaussian", "mnist", "toy", "words"} <= set(RECIPES)
+    report = program.ok("recipes", "check", *RECIPES, "--json").json
+    assert report == [{"recipe": name, "ok": True, "errors": []} for name in RECIPES]
+
+
+def test_every_recipe_is_listed_with_its_title(program):
+    listed = program.ok("recipes", "--json").json
+    assert [entry["name"] for entry in listed] == RECIPES
+    assert all(entry["title"] for entry in listed)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_resolved_recipe_is_the_same_recipe(program, name):
+    """`recipes show` is a recipe file again, and says nothing else."""
+    shown = program.ok("recipes", "show", name).out
+    (program.home / f"{name}.toml").write_text(shown, encoding="utf-8")
+    configs = [program.ok("recipes", "show", which, "--json").json["config"] for which in (name, f"{name}.toml")]
+    assert configs[0] == configs[1]
+
+
+def fixed_sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """A model and the models of its fields, without those that are found by their kind."""
+    found = [model]
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel) and part is not component.Config:
+                found += fixed_sections(part)
+    return found
+
+
+def test_every_value_is_documented():
+    kinds = [(folder, kind) for folder in FOLDERS for kind in component.kinds(folder)]
+    assert len(kinds) > 20
+    sections = [recipe.Recipe, *(component.config_class(folder, kind) for folder, kind in kinds)]
+    for model in {inner for section in sections for inner in fixed_sections(section)}:
+        assert model.__doc__, model
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__module__}: {name}"
+
+
+def test_the_schema_describes_every_value(program):
+    schema = program.ok("recipes", "schema").json
+    tables = [schema, *schema["$defs"].values()]
+    for table in tables:
+        for name, value in table.get("properties", {}).items():
+            assert name == "kind" or value.get("description"), (table.get("title"), name)
+
+
+def test_every_kind_has_one_config_in_its_file():
+    for folder in FOLDERS:
+        base = importlib.import_module(f"di4c_cli.core.{folder}").Config
+        for kind in component.kinds(folder):
+            config = component.config_class(folder, kind)
+            assert issubclass(config, base)
+            assert config.model_fields or config.__doc__
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name):
+    data = {}
+    if name == "mnist":
+        if not Path(os.environ.get("DI4C_DATA", ""), "mnist").is_dir():
+            pytest.skip("MNIST is not in DI4C_DATA")
+        data = {"DI4C_DATA": os.environ["DI4C_DATA"]}
+    smaller = SMALLER.get(name, [])
+    if name != "toy":
+        made = program.ok("train-teacher", name, *TINY_TEACHER, *smaller[:1], "--json", **data).json
+        assert made["run"] == str(program.runs / name / "teacher-1")
+    few = ["eval.steps=[1,2]", *smaller]
+    distilled = program.ok("distill", name, *TINY, *few, "--json", **data).json
+    assert distilled["checkpoint"] == str(program.runs / name / "student-1" / "final")
+    compared = distilled["evaluation"]
+    assert {row["model"] for row in compared["rows"]} >= {"teacher", "student"}
+    assert all(row["metrics"].keys() == compared["directions"].keys() for row in compared["rows"])
+    assert all(Path(path).stat().st_size > 0 for path in distilled["previews"])
+
+    sampled = program.ok("sample", name, "--num", 3, "--json", **data).json
+    assert sampled["source"] == distilled["checkpoint"]
+    assert all((program.home / path).stat().st_size > 0 for path in sampled["files"])
+    again = program.ok("eval", name, "--steps", "2", "--models", "student", "--json", **data).json
+    known = next(row for row in compared["rows"] if (row["model"], row["steps"]) == ("student", 2))
+    assert again["rows"][0]["metrics"] == known["metrics"]
+    assert json.dumps(again["reference"]) == json.dumps(compared["reference"])
