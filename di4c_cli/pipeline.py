@@ -38,6 +38,7 @@ def train(
     """Train a recipe's teacher, or distil it into its student; the contract's JSON result."""
     trainer, data = prepare(loaded, role, pick_device(device), name, resume, teacher, progress, narrate)
     run, started = trainer.run, time.monotonic()
+    narrate(f"run {run.path}")
     with stop_on_signals() as stop, recorded(run, trainer.status):
         row = trainer.fit(data.train, stop)
     return {

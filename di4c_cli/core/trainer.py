@@ -42,14 +42,16 @@ class Config(_Config):
     """Data points of one optimiser step."""
     accumulate: int = Field(1, ge=1)
     """Parts in which a batch is computed; the gradient is that of the whole batch."""
-    lr: Annotated[LearningRate, BeforeValidator(_number_is_peak)] = LearningRate()
+    lr: Annotated[
+        LearningRate, BeforeValidator(_number_is_peak, json_schema_input_type=LearningRate | float)
+    ] = LearningRate()
     """Learning rate; a plain number is the peak of a cosine."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's averaging."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decay."""
-    clip: float | None = Field(1.0, gt=0)
-    """Largest gradient norm; unset: no clipping."""
+    clip: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 for no clipping."""
     ema: float = Field(0.998, ge=0, lt=1)
     """Decay of the weight average that is sampled from."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -181,7 +183,7 @@ class Trainer:
             if total.requires_grad:  # not where every weight is 0
                 total.backward()
             self._add("loss", total.detach() * len(parts))
-        limit = config.clip if config.clip is not None else math.inf
+        limit = config.clip or math.inf
         self._add("grad_norm", torch.nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

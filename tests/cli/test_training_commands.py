@@ -145,13 +145,13 @@ def test_resume_alone_takes_the_newest_of_recipe_and_role(run, pipeline):
 def test_resume_of_a_run_needs_no_recipe(run, pipeline):
     old = make_run()
     make_run()
-    for name in ("toy/student-1", old.path, "toy/student-1 train.clip=null"):
+    for name in ("toy/student-1", old.path, "toy/student-1 train.clip=0"):
         result = run("distill", "--resume", *str(name).split())
         assert result.exit_code == 0, result.output
         train = pipeline.calls[-2][1]
         assert train["resume"].path == old.path
         assert (train["loaded"].name, train["loaded"].text) == ("toy", shipped.find_recipe("toy").read_text())
-    assert train["loaded"].recipe.train.clip is None
+    assert train["loaded"].recipe.train.clip == 0
 
 
 def test_resume_tells_what_is_not_as_before(run, pipeline):

@@ -148,7 +148,7 @@ def test_seeds_of_steps_and_parts_do_not_meet():
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 10, 64])
 def test_gradient_in_parts_is_that_of_the_whole_batch(make, accumulate):
-    trainer = make([Section(deterministic)], role="teacher", accumulate=accumulate, steps=1, clip=None)
+    trainer = make([Section(deterministic)], role="teacher", accumulate=accumulate, steps=1, clip=0)
     trainer.model.double()
     trainer.__post_init__()
     seen = at_each_step(trainer, lambda: [p.grad.clone() for p in trainer.parameters])
@@ -196,7 +196,7 @@ def test_a_loss_of_weight_zero_is_not_computed(make):
 
 def test_gradients_are_clipped_after_they_are_measured(make):
     steep = [Section(lambda segment: 1000 * deterministic(segment))]
-    for clip in (0.1, None):
+    for clip in (0.1, 0):
         trainer = make(steep, role="teacher", clip=clip)
         seen = at_each_step(
             trainer, lambda t=trainer: torch.cat([p.grad.flatten() for p in t.parameters]).norm()
