@@ -94,7 +94,7 @@ def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
 
 
 def continue_from_newest(trainer: Trainer) -> None:
-    """Put a trainer where its run's newest checkpoint was: at the start, if it was stopped before the first."""
+    """Put a trainer where its run's newest checkpoint was; at the start, if there is none."""
     run = trainer.run
     for folder in run.checkpoints()[-1:]:
         trainer.resume(folder)
@@ -136,9 +136,7 @@ def build_cast(
         student=model,
         num_latents=recipe.student.draws,
         teacher=guide,
-        teacher_sampler=built(
-            loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)
-        ),
+        teacher_sampler=built(loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)),
     )
     return cast, model, folder, recipe
 

@@ -126,7 +126,7 @@ def find_teacher(loaded: recipe_file.LoadedRecipe, wanted: str | None = None) ->
     name, settings = loaded.name, loaded.recipe.teacher
     if not settings.trained:
         if wanted:
-            raise UsageError(f"--teacher {wanted}: this recipe's teacher is {settings.kind}", "leave --teacher out")
+            raise UsageError(f"--teacher {wanted}: this recipe's is {settings.kind}", "leave --teacher out")
         return None
     wanted = wanted or getattr(settings, "checkpoint", None)
     if wanted:

@@ -53,10 +53,13 @@ def save(
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in temporary.iterdir():
             _fsync(path)
-        if folder.exists():
-            shutil.rmtree(folder)
+        before = folder.with_name(f".{folder.name}.old")
+        if folder.exists():  # moved aside, not removed: whatever happens next, one whole folder is there
+            shutil.rmtree(before, ignore_errors=True)
+            os.replace(folder, before)
         os.replace(temporary, folder)
         _fsync(folder.parent)
+        shutil.rmtree(before, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, SafetensorError):  # safetensors reports a full disk as its own error

@@ -21,11 +21,8 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
-class Subs:
-    """SUBS (MDLM, Section 3.2.3): never predict the mask; what is visible stays.
-
-    Visible positions get probability exactly 1 on their token, so they add exactly 0 to every loss.
-    """
+class Unmasked:
+    """`free` on a process with a mask (MaskGIT): x_0 holds no mask, so none is ever predicted."""
 
     def __init__(self, mask_id: int) -> None:
         self.mask_id = mask_id
@@ -37,9 +34,29 @@ class Subs:
         t: Float[Tensor, " N"],
         positions: slice,
     ) -> Float[Tensor, "N d S"]:
+        logits = _at_least_float32(logits).index_fill(-1, x_t.new_tensor([self.mask_id]), NEVER)
+        return free(logits, x_t, t, positions)
+
+
+class Subs:
+    """SUBS (MDLM, Section 3.2.3): never predict the mask; what is visible stays.
+
+    Visible positions get probability exactly 1 on their token, so they add exactly 0 to every loss.
+    """
+
+    def __init__(self, mask_id: int) -> None:
+        self.mask_id = mask_id
+        self.unmasked = Unmasked(mask_id)
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "N d S"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        positions: slice,
+    ) -> Float[Tensor, "N d S"]:
         seen = x_t[:, positions, None]
-        logits = _at_least_float32(logits).index_fill(-1, seen.new_tensor([self.mask_id]), NEVER)
-        log_p = free(logits, x_t, t, positions)
+        log_p = self.unmasked(logits, x_t, t, positions)
         visible = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
         return log_p.where(seen == self.mask_id, visible)
 
@@ -73,8 +90,11 @@ def build(name: str, process: ForwardProcess) -> Callable[[Tensor, Tensor, Tenso
     Raises:
         ValueError: "subs" on a process without a mask.
     """
+    mask_id = process.space.mask_id
+    if name == "bayes":
+        return BayesSkip(process)
     if name == "subs":
-        if process.space.mask_id is None:
+        if mask_id is None:
             raise ValueError("parameterization 'subs' needs a process with a mask; use 'free' or 'bayes'")
-        return Subs(process.space.mask_id)
-    return BayesSkip(process) if name == "bayes" else free
+        return Subs(mask_id)
+    return free if mask_id is None else Unmasked(mask_id)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
@@ -28,6 +28,14 @@ class Config(_Config):
     """Share of the batch with t below `near_zero_below`, where the distillation term works."""
     near_zero_below: float = Field(0.02, gt=0, le=1)
     """See `near_zero`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.near_zero + self.at_one > 1:
+            raise ValueError("near_zero and at_one are shares of one batch: together at most 1")
+        if self.near_zero and self.near_zero_below <= self.t_min:
+            raise ValueError("near_zero_below must lie above t_min")
+        return self
 
     def sample(
         self, n: int, generator: torch.Generator, device: torch.device | str

@@ -65,7 +65,9 @@ def _number_is_scale(value: Any) -> Any:
 class Config(_Config):
     """What every loss is told."""
 
-    weight: Annotated[Weight, BeforeValidator(_number_is_scale, json_schema_input_type=Weight | float)] = Weight()
+    weight: Annotated[Weight, BeforeValidator(_number_is_scale, json_schema_input_type=Weight | float)] = (
+        Weight()
+    )
     """w(t, progress); a plain number is a constant weight."""
 
     def build(self) -> Loss:

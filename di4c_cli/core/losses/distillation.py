@@ -16,7 +16,8 @@ from di4c_cli.core.space import Batch, uniform
 class Distillation:
     """mean_l sum_d KL(teacher^d || student^d(. ; lam_l)), the convexity bound of KL(teacher || mixture).
 
-    With `at`, the term has its own times: a second segment over (a share of) the same batch.
+    With `at`, the term has its own times: a second segment over (a share of) the same batch. Its weight is
+    still read at the batch's t, so it is meant to be constant.
     """
 
     at: tuple[float, float] | None

@@ -1,7 +1,7 @@
 """Metrics: what `di4c eval` measures of a model at one number of steps and one seed.
 
-A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A metric reads what it needs from a
-Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
+A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A metric reads what it needs from
+a Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
 """
 
 from dataclasses import dataclass

@@ -49,6 +49,10 @@ class ForwardProcess(ABC):
     ) -> Int[Tensor, "N D"]:
         """x_s ~ q_{s|0,t}(. | x_0, x_t), proportional to q_{t|s}(x_t | x_s) q_{s|0}(x_s | x_0)."""
 
+    def finish(self, x_0: Int[Tensor, "N D"], x_t: Int[Tensor, "N D"]) -> Int[Tensor, "N D"]:
+        """The end of a chain whose last call drew x_0: where x_t settles a position already, that stays."""
+        return x_0
+
     @abstractmethod
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         """log q_{t|0}(x_t^d | x_0^d = k) for every k."""

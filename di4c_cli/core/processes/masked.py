@@ -80,6 +80,9 @@ class MaskedProcess(processes.ForwardProcess):
         reveal = (x_t == self.mask_id) & (u >= self._stay(t, s)[:, None])
         return torch.where(reveal, x_0, x_t)
 
+    def finish(self, x_0: Int[Tensor, "N D"], x_t: Int[Tensor, "N D"]) -> Int[Tensor, "N D"]:
+        return torch.where(x_t == self.mask_id, x_0, x_t)
+
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         m = self.mask_prob(t)[:, None, None]
         seen = x_t[..., None]

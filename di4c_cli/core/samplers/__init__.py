@@ -100,5 +100,6 @@ def sample(
         if call.s > 0:
             x = sampler.step(law, x, call.t, call.s, generator)[:, 0]
         else:
-            x = law.mode() if final == "argmax" else law.draw(generator)[:, 0]
+            x_0 = law.mode() if final == "argmax" else law.draw(generator)[:, 0]
+            x = process.finish(x_0, x)
     return x
