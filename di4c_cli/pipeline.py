@@ -145,7 +145,7 @@ def evaluate(
     reference = measured(spread(data.test, num).x_0, None, 0)
     jobs = [
         (model, k, seed)
-        for model in wanted_models(models or settings.models, loaded, models is not None)
+        for model in wanted_models(models or settings.models, loaded, bool(models))
         for k in steps or settings.steps
         for seed in seeds or settings.seeds
         if model != "hybrid" or k > 1

@@ -25,7 +25,12 @@ TINY = [
     *("train.log_every=20", "preview.every=0", "preview.num=4", "eval.num=50"),
 ]
 """A distillation of a second."""
-TINY_TEACHER = ["network.width=16", "teacher.train.steps=40", "teacher.train.batch_size=16", "preview.every=0"]
+TINY_TEACHER = [
+    "network.width=16",
+    "teacher.train.steps=40",
+    "teacher.train.batch_size=16",
+    "preview.every=0",
+]
 
 
 @dataclass(frozen=True)

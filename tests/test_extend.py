@@ -262,7 +262,9 @@ kind = "tv"
 def installed(tmp_path_factory):
     """The package as a wheel installs it, recipes and teacher inside, and the new files dropped in."""
     site = tmp_path_factory.mktemp("site")
-    package = shutil.copytree(PACKAGE, site / "di4c_cli", ignore=shutil.ignore_patterns("__pycache__", "shipped"))
+    package = shutil.copytree(
+        PACKAGE, site / "di4c_cli", ignore=shutil.ignore_patterns("__pycache__", "shipped")
+    )
     shutil.copytree(shipped.recipe_paths()["digits"].parent, package / "shipped/recipes")
     shutil.copytree(shipped.shipped_teacher("digits"), package / "shipped/checkpoints/digits/teacher")
     for name, source in NEW_FILES.items():

@@ -48,7 +48,9 @@ def test_a_resolved_recipe_is_the_same_recipe(program, name):
     """`recipes show` is a recipe file again, and says nothing else."""
     shown = program.ok("recipes", "show", name).out
     (program.home / f"{name}.toml").write_text(shown, encoding="utf-8")
-    configs = [program.ok("recipes", "show", which, "--json").json["config"] for which in (name, f"{name}.toml")]
+    configs = [
+        program.ok("recipes", "show", which, "--json").json["config"] for which in (name, f"{name}.toml")
+    ]
     assert configs[0] == configs[1]
 
 
@@ -86,7 +88,6 @@ def test_every_kind_has_one_config_in_its_file():
         for kind in component.kinds(folder):
             config = component.config_class(folder, kind)
             assert issubclass(config, base)
-            assert config.model_fields or config.__doc__
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -52,6 +52,7 @@ def save(
         (temporary / "config.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in temporary.iterdir():
+            shutil.copymode(temporary / "config.json", path)  # safetensors hides its files from other users
             _fsync(path)
         before = folder.with_name(f".{folder.name}.old")
         if folder.exists():  # moved aside, not removed: whatever happens next, one whole folder is there

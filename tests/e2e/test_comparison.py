@@ -8,11 +8,23 @@ import pytest
 from PIL import Image
 from program import TINY, Program
 
+
 @pytest.fixture(scope="module")
 def compared(digits, tmp_path_factory):
     """The tiny digits evaluated once, by every metric of the recipe."""
     program = Program(tmp_path_factory.mktemp("compared"), digits.runs)
-    options = ["--models", "teacher,student,hybrid", "--steps", "1,2", "--num", 60, "--seeds", "0,1", "--out", "report"]
+    options = [
+        "--models",
+        "teacher,student,hybrid",
+        "--steps",
+        "1,2",
+        "--num",
+        60,
+        "--seeds",
+        "0,1",
+        "--out",
+        "report",
+    ]
     return program, program.ok("eval", "digits/student-1", *options, "--json").json
 
 

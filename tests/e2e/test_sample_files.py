@@ -188,7 +188,13 @@ def test_every_way_to_name_a_source(beside):
 
 def test_the_newest_finished_student_speaks_for_a_recipe(program):
     """Not an unfinished one, which has no `final`, and not a teacher, however new."""
-    quick = ["preview.every=0", "metrics=[]", "network.width=16", "student.num_latents=4", "train.batch_size=8"]
+    quick = [
+        "preview.every=0",
+        "metrics=[]",
+        "network.width=16",
+        "student.num_latents=4",
+        "train.batch_size=8",
+    ]
     assert sampled(program, "toy", *FEW)["model"] == "teacher"
     program.ok("distill", "toy", *quick, "train.steps=5")
     program.ok("distill", "toy", *quick, "train.steps=5")

@@ -163,7 +163,13 @@ def test_ctrl_c_outside_training_is_no_traceback(program):
 def test_a_resumed_run_keeps_the_teacher_it_was_given(beside):
     """A newer teacher, or the shipped one, must not take over halfway."""
     given = beside.ok("train-teacher", "digits", *TINY_TEACHER, "--name", "other", "--json").json
-    settings = ["network.width=16", "student.num_latents=4", "train.batch_size=8", "preview.every=0", "metrics=[]"]
+    settings = [
+        "network.width=16",
+        "student.num_latents=4",
+        "train.batch_size=8",
+        "preview.every=0",
+        "metrics=[]",
+    ]
     settings += ["train.steps=40", "train.save_every=20", "--teacher", given["run"]]
     whole = beside.ok("distill", "digits", *settings, "--json").json
     halved = beside.ok("distill", "digits", *settings, "--json").json

@@ -107,6 +107,7 @@ def refused(program: Program, *args: object, **options: str) -> list[str]:
         ("eval toy --steps a", ["--steps a: not a list of whole numbers", "write --steps 1,2,4"]),
         ("eval toy --seeds -1", ["--seeds -1: numbers begin at 0"]),
         ("eval toy --out /dev/null/x", ["/dev/null/x: cannot be written"]),
+        ("eval digits --num 1 --metrics fd", ["eval.num: a Frechet distance needs at least 2 samples"]),
         # the rest
         ("distil toy", ["distil: no such command", "Did you mean 'distill'?"]),
         ("runs show nothere", ["nothere: no such run", "di4c runs"]),
@@ -282,8 +283,21 @@ def test_a_damaged_checkpoint_is_not_resumed_from(program):
     run = program.runs / "digits/teacher-1"
     shutil.rmtree(run / "final")
     flip_a_bit(run / "step-30/training.safetensors")
-    (complaint,) = refused(program, "train-teacher", "--resume", "latest", "teacher.train.steps=50", "--quiet")
+    (complaint,) = refused(
+        program, "train-teacher", "--resume", "latest", "teacher.train.steps=50", "--quiet"
+    )
     assert "step-30/training.safetensors: damaged" in complaint
+
+
+def test_runs_that_cannot_be_written(program):
+    """Nothing can be trained; evaluating elsewhere still works, without the cache that would lie there."""
+    (complaint,) = refused(program, "distill", "toy", *TINY, DI4C_RUNS="/dev/null/runs")
+    assert "/dev/null/runs: cannot be written" in complaint
+    quick = "from di4c_cli.core.metrics import _features as f; f.SETTINGS = f.Settings(steps=2)"
+    options = ["--steps", 1, "--num", 10, "--metrics", "fd", "--out", "report"]
+    outcome = program("eval", "digits", *options, prelude=quick, DI4C_RUNS="/dev/null/runs")
+    assert outcome.code == 0, outcome.err
+    assert (program.home / "report/results.json").is_file()
 
 
 # -- failures that are nobody's mistake ----------------------------------------------------------

@@ -9,6 +9,7 @@ the scale that the network settled on.
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -148,17 +149,21 @@ def _load(classifier: Classifier, path: Path) -> bool:
     """Whether the cache held the weights; a damaged file counts as none."""
     try:
         classifier.load_state_dict(load_file(path))
-    except (FileNotFoundError, SafetensorError, RuntimeError):
+    except (OSError, SafetensorError, RuntimeError):
         return False
     return True
 
 
 def _save(classifier: Classifier, path: Path) -> None:
-    """All or nothing: another process may be reading."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(classifier.state_dict(), part)
-    part.replace(path)
+    """All or nothing: another process may be reading. Where nothing can be kept, it is trained again."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(classifier.state_dict(), part)
+        part.replace(path)
+    except (OSError, SafetensorError):
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _train(classifier: Classifier, images: Float[Tensor, "N C H W"], label: Int[Tensor, " N"]) -> None:

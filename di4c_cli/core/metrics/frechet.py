@@ -8,6 +8,7 @@ from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.metrics._features import PassThrough, evaluator
+from di4c_cli.errors import RecipeError
 
 
 def frechet_distance(real: Float[Tensor, "N features"], fake: Float[Tensor, "M features"]) -> float:
@@ -32,6 +33,8 @@ class Frechet:
         self.directions: dict[str, Direction] = {"fd": "lower", "fd_test": "lower"}
 
     def __call__(self, trial: Trial) -> dict[str, float]:
+        if len(trial.samples) < 2:
+            raise RecipeError("eval.num: a Frechet distance needs at least 2 samples", "raise it, or --num")
         space = evaluator(trial.dataset, trial.codec, trial.cache)
         train, test = space.train_features, space.test_features
         fake = space.features(trial.samples)
