@@ -1,7 +1,7 @@
 """The program as a user runs it: command line in, exit code, stdout, stderr and files out.
 
-`Program.cold` is `python -m di4c_cli` as anybody would start it. Calling a `Program` does the same in a fork of a
-process that has imported torch already (`warm.py`), so that a hundred commands do not cost a hundred imports.
+`Program.cold` is `python -m di4c_cli` as anybody would start it. Calling a `Program` does the same in a fork
+of a process that has imported torch already (`warm.py`): a hundred commands do not cost a hundred imports.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""The promise: a new loss, process, sampler, network, data set or metric is one new file and a line of a recipe."""
+"""A new loss, process, sampler, network, data set or metric is one new file and a line of a recipe."""
 
 import shutil
 import textwrap
@@ -67,8 +67,8 @@ NEW_FILES = {
                 self.lam = nn.Embedding(bins, hidden) if bins else None
 
             def body(self, x, t, label=None, lam=None):
-                one_hot = nn.functional.one_hot(x, self.space.num_states).flatten(1).to(self.outer.weight.dtype)
-                h = self.inner(one_hot)[:, None]
+                one_hot = nn.functional.one_hot(x, self.space.num_states).flatten(1)
+                h = self.inner(one_hot.to(self.inner.weight.dtype))[:, None]
                 if lam is not None:
                     h = h + self.lam((lam * self.bins).long().clamp(max=self.bins - 1))
                 return torch.tanh(h)
@@ -159,7 +159,8 @@ NEW_FILES = {
                 joint = torch.full((S,) * D, self.noise / S**D, dtype=torch.float64)
                 for state in range(S):
                     joint[(state,) * D] += (1 - self.noise) / S
-                flat = torch.multinomial(joint.flatten(), 2000, True, generator=torch.Generator().manual_seed(0))
+                generator = torch.Generator().manual_seed(0)
+                flat = torch.multinomial(joint.flatten(), 2000, True, generator=generator)
                 points = torch.stack(torch.unravel_index(flat, joint.shape), -1)
                 return Dataset(train=TensorSplit(points[:1000]), test=TensorSplit(points[1000:]), joint=joint)
     ''',

@@ -1,7 +1,7 @@
 """Runs command lines of the program, each in a fork of this process: see `program.py`.
 
-Reads one request a line from stdin (arguments, folder, environment, files for stdout and stderr), answers with the
-exit code.
+Reads one request a line from stdin (arguments, folder, environment, files for stdout and stderr), and answers
+with the exit code.
 """
 
 import json
@@ -16,7 +16,7 @@ from di4c_cli.core._vision import import_torchvision
 import_torchvision()  # what takes long is imported once
 
 import matplotlib.figure  # noqa: E402, F401
-import torchmetrics.image.fid  # noqa: E402, F401
+import torchmetrics.image.fid  # noqa: E402
 import torchmetrics.image.kid  # noqa: E402, F401
 
 import di4c_cli.pipeline  # noqa: E402, F401

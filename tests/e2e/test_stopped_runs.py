@@ -87,7 +87,7 @@ def assert_same_run(run: RunDirectory, other: RunDirectory) -> None:
 def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, kills):
     args, name = RUNS[command]
     run = RunDirectory(program.runs / name)
-    kill_at = sorted(random.sample(range(SAVE_EVERY, STEPS - 60), kills))
+    kill_at = sorted(random.sample(range(SAVE_EVERY, STEPS // 2), kills))
     for number, step in enumerate(kill_at):
         code, _ = stopped(program, run, [args[0], "--resume", name] if number else args, step, signal.SIGKILL)
         assert (code, run.final.exists()) == (-signal.SIGKILL, False), kill_at
@@ -96,9 +96,10 @@ def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, 
     # what a kill in the middle of a write leaves behind
     with open(run.metrics_path, "a", encoding="utf-8") as file:
         file.write('{"step": 59')
-    half = run.path / f"step-{STEPS - SAVE_EVERY}.tmp"
-    half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half of it")
+    for half in (run.path / f"step-{STEPS - SAVE_EVERY}.tmp", run.path / "step-1.tmp"):
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half of it")
+    (run.path / ".status.json.1.tmp").write_text("{", encoding="utf-8")
 
     program.ok(args[0], "--resume", "latest")
     assert_same_run(run, uninterrupted(command))
@@ -117,7 +118,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(program, uninterr
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(program, uninterrupted, number, exit_code):
     run = RunDirectory(program.runs / "toy/student-1")
-    code, err = stopped(program, run, DISTILL, random.randrange(10, STEPS - 60), number)
+    code, err = stopped(program, run, DISTILL, random.randrange(10, STEPS // 2), number)
     assert code == exit_code
     assert "Traceback" not in err
     assert f"--resume {run.path}" in err.splitlines()[-1]
@@ -160,22 +161,29 @@ def test_ctrl_c_outside_training_is_no_traceback(program):
     assert "Traceback" not in err
 
 
-def test_a_resumed_run_keeps_the_teacher_it_was_given(beside):
+KILL_AT_30 = """
+import os, signal
+from di4c_cli.runs import RunDirectory
+append = RunDirectory.append_metrics
+def append_metrics(run, row):
+    append(run, row)
+    if row["step"] == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+RunDirectory.append_metrics = append_metrics
+"""
+
+
+def test_a_resumed_run_keeps_the_teacher_it_was_given(program):
     """A newer teacher, or the shipped one, must not take over halfway."""
-    given = beside.ok("train-teacher", "digits", *TINY_TEACHER, "--name", "other", "--json").json
-    settings = [
-        "network.width=16",
-        "student.num_latents=4",
-        "train.batch_size=8",
-        "preview.every=0",
-        "metrics=[]",
-    ]
-    settings += ["train.steps=40", "train.save_every=20", "--teacher", given["run"]]
-    whole = beside.ok("distill", "digits", *settings, "--json").json
-    halved = beside.ok("distill", "digits", *settings, "--json").json
-    beside.ok("train-teacher", "digits", *TINY_TEACHER, "teacher.train.seed=1")  # now the newest one
-    beside.ok("distill", "--resume", halved["run"])
-    assert differing(Path(whole["checkpoint"]), Path(halved["checkpoint"])) == []
+    given = program.ok("train-teacher", "digits", *TINY_TEACHER, "--name", "given", "--json").json
+    settings = ["network.width=16", "student.num_latents=4", "train.batch_size=8", "train.steps=40"]
+    settings += ["train.log_every=10", "train.save_every=20", "preview.every=0", "metrics=[]"]
+    distill = ["distill", "digits", *settings, "--teacher", given["run"]]
+    program.ok(*distill, "--name", "whole")
+    assert program(*distill, "--name", "halved", prelude=KILL_AT_30).code == -signal.SIGKILL
+    program.ok("train-teacher", "digits", *TINY_TEACHER, "teacher.train.seed=1")  # now the newest one
+    program.ok("distill", "--resume", "digits/halved")
+    assert differing(*(program.runs / "digits" / name / "final" for name in ("whole", "halved"))) == []
 
 
 # -- a full disk ---------------------------------------------------------------------------------

