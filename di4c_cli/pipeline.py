@@ -8,19 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
-from di4c_cli.core.datasets import spread
-from di4c_cli.core.metrics import Metric, Trial
 from di4c_cli.drawing import draw
 from di4c_cli.errors import UsageError
-from di4c_cli.recipe import Recipe
+from di4c_cli.judging import Judge, chosen_metrics, planned, report_folder
 from di4c_cli.report import write_report
-from di4c_cli.runs import RunDirectory, runs_root
+from di4c_cli.runs import RunDirectory
 from di4c_cli.session import recorded, stop_on_signals, writing_to
-from di4c_cli.sources import House, Models, load_models, pick_device, plan_of, resolve
+from di4c_cli.sources import House, load_models, pick_device, plan_of, resolve
 from di4c_cli.writing import write_grid, writer_for
 
 
@@ -126,79 +122,25 @@ def evaluate(
     """Teacher, student and hybrid side by side at the same seeds; the contract's JSON result."""
     found = resolve(source, overrides or [])
     recipe, where = found.recipe, pick_device(device)
-    settings = recipe.eval
+    settings, num = recipe.eval, num or recipe.eval.num
     house = House.build(recipe, found.path)
-    data = house.dataset()
+    judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics)
     loaded = load_models(found, house, where)
-    measures = chosen_metrics(recipe, metrics)
-    directions = {
-        name: way for m in measures for name, way in m.directions.items() if not metrics or name in metrics
-    }
-    cache = runs_root() / ".cache"
-
-    def measured(tokens: torch.Tensor, plan: Any, seed: int) -> dict[str, float]:
-        trial = Trial(tokens, house.codec, data, house.process, plan, seed, cache)
-        values = {name: value for m in measures for name, value in m(trial).items()}
-        return {name: value for name, value in values.items() if name in directions}
-
-    num = num or settings.num
-    reference = measured(spread(data.test, num).x_0, None, 0)
-    jobs = [
-        (model, k, seed)
-        for model in wanted_models(models or settings.models, loaded, bool(models))
-        for k in steps or settings.steps
-        for seed in seeds or settings.seeds
-        if model != "hybrid" or k > 1
-    ]
+    trials = planned(recipe, loaded, models, steps or settings.steps, seeds or settings.seeds)
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)
+    reference = judge.floor(num)
     rows = []
-    for done, (model, k, seed) in enumerate(jobs):
-        by_teacher = min(k - 1, max(1, round(settings.hybrid_teacher_steps * k))) if model == "hybrid" else 0
-        plan = plan_of(recipe, loaded, k, model, by_teacher)
+    for done, (model, plan, seed) in enumerate(trials):
         started = time.monotonic()
         tokens = draw(house, plan, num, settings.batch_size, seed, where)
         seconds = time.monotonic() - started
-        row = {"model": model, "steps": k, "nfe": len(plan), "num": num, "seed": seed}
-        row |= {"metrics": measured(tokens, plan, seed), "seconds_per_sample": seconds / num}
+        row = {"model": model, "steps": len(plan), "nfe": len(plan), "num": num, "seed": seed}
+        row |= {"metrics": judge.measure(tokens, plan, seed), "seconds_per_sample": seconds / num}
         rows.append(row)
-        progress(done + 1, len(jobs), row)
-    result = {"source": found.path, "reference": reference, "directions": directions, "rows": rows}
+        progress(done + 1, len(trials), row)
+    result = {"source": found.path, "reference": reference, "directions": judge.directions, "rows": rows}
     with writing_to(report):
-        write_report(result, report)
-    return result
-
-
-def wanted_models(names: list[str], loaded: Models, asked: bool) -> list[str]:
-    """The models to compare: all that are at hand, or exactly those asked for."""
-    here = {"teacher": loaded.teacher, "student": loaded.student, "hybrid": loaded.teacher and loaded.student}
-    for name in names:
-        if name not in here:
-            raise UsageError(f"--models {name}: unknown", f"one of {', '.join(here)}")
-        if asked and here[name] is None:
-            raise UsageError(
-                f"--models {name}: not at hand for this source", "evaluate a finished student run"
-            )
-    return [name for name in names if here[name] is not None]
-
-
-def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
-    """The recipe's metrics that give at least one of the figures asked for.
-
-    Raises:
-        UsageError: a figure that none of them gives.
-    """
-    built = [section.build() for section in recipe.metrics]
-    known = {name for metric in built for name in metric.directions}
-    for name in names or []:
-        if name not in known:
-            raise UsageError(f"--metrics {name}: not in this recipe", f"it gives {', '.join(sorted(known))}")
-    return [metric for metric in built if not names or metric.directions.keys() & set(names)]
-
-
-def report_folder(checkpoint: Path | None, name: str) -> Path:
-    """Beside a run's checkpoint, else (shipped or exact teachers) below the root of runs."""
-    if checkpoint is not None and RunDirectory.is_run(checkpoint.parent):
-        return checkpoint.parent / "eval"
-    return runs_root() / name / "eval"
+        files = write_report(result, report)
+    return result | {"files": [str(path) for path in files]}

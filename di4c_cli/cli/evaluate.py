@@ -9,9 +9,6 @@ from di4c_cli.cli import arguments, comparison, console
 
 app = typer.Typer(add_completion=False)
 
-REPORT = ("results.json", "results.md", "frontier.png")
-
-
 @app.command(
     cls=arguments.RecipeCommand, epilog="di4c eval digits --steps 1,2,4 --seeds 0,1,2 --out results/digits"
 )
@@ -65,6 +62,5 @@ def evaluate(
         console.print_json(result)
         return
     comparison.print_comparison(result)
-    if out is not None:
-        for name in REPORT:
-            print(out / name)
+    for path in result["files"]:
+        print(path)

@@ -37,7 +37,7 @@ def save(
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
+    temporary, before = folder.with_name(f"{folder.name}.tmp"), folder.with_name(f".{folder.name}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -54,7 +54,6 @@ def save(
         for path in temporary.iterdir():
             shutil.copymode(temporary / "config.json", path)  # safetensors hides its files from other users
             _fsync(path)
-        before = folder.with_name(f".{folder.name}.old")
         if folder.exists():  # moved aside, not removed: whatever happens next, one whole folder is there
             shutil.rmtree(before, ignore_errors=True)
             os.replace(folder, before)
@@ -63,6 +62,8 @@ def save(
         shutil.rmtree(before, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if before.exists() and not folder.exists():
+            os.replace(before, folder)
         if isinstance(error, SafetensorError):  # safetensors reports a full disk as its own error
             raise OSError(str(error)) from error
         raise

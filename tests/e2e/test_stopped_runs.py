@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted or full: nothing is lost, and resumed they end where they would have."""
+"""Runs that are killed or interrupted: nothing is lost, and resumed they end where they would have."""
 
 import json
 import random
@@ -9,37 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from exact import DISTILL, LOG_EVERY, RUNS, SAVE_EVERY, STEPS, assert_same_run, differing
 from program import TINY_TEACHER, Program
-from safetensors.torch import load_file
 
 from di4c_cli import pipeline, recipe_file, shipped
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.runs import RunDirectory
-
-STEPS, LOG_EVERY, SAVE_EVERY = 240, 10, 40
-CADENCE = [f"{{}}.steps={STEPS}", f"{{}}.log_every={LOG_EVERY}", f"{{}}.save_every={SAVE_EVERY}"]
-DISTILL = [
-    *("distill", "toy", "network.width=16", "network.depth=2", "student.num_latents=4", "train.batch_size=8"),
-    *("preview.every=0", "metrics=[]", *(setting.format("train") for setting in CADENCE)),
-]
-TRAIN = ["train-teacher", "digits", *TINY_TEACHER, *(setting.format("teacher.train") for setting in CADENCE)]
-RUNS = {"distill": (DISTILL, "toy/student-1"), "train-teacher": (TRAIN, "digits/teacher-1")}
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory):
-    """The run that a stopped one is to equal, by command; each made once."""
-    made: dict[str, RunDirectory] = {}
-
-    def uninterrupted(command: str) -> RunDirectory:
-        if command not in made:
-            program = Program(tmp_path_factory.mktemp(command))
-            args, name = RUNS[command]
-            program.ok(*args)
-            made[command] = RunDirectory(program.runs / name)
-        return made[command]
-
-    return uninterrupted
 
 
 def last_step(run: RunDirectory) -> int:
@@ -60,27 +35,6 @@ def stopped(program: Program, run: RunDirectory, args: list[str], step: int, num
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     return process.returncode, err
-
-
-def differing(a: Path, b: Path) -> list[str]:
-    """Tensors of two finished models that are not the same, bit for bit."""
-    found = []
-    for name in ("model.safetensors", "ema.safetensors"):
-        first, second = load_file(a / name), load_file(b / name)
-        assert first.keys() == second.keys()
-        found += [f"{name}: {key}" for key in first if not torch.equal(first[key], second[key])]
-    return found
-
-
-def assert_same_run(run: RunDirectory, other: RunDirectory) -> None:
-    """Same weights, and the same lines of metrics but for what the clock says."""
-    assert differing(run.final, other.final) == []
-    clock = {"time", "elapsed", "samples_per_s", "memory_mb"}
-    lines = [[{k: v for k, v in row.items() if k not in clock} for row in r.metrics()] for r in (run, other)]
-    assert [row["step"] for row in lines[0]] == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
-    assert lines[0] == lines[1]
-    assert run.status().state == "finished"
-    assert run.status().step == STEPS
 
 
 @pytest.mark.parametrize(("command", "kills"), [("distill", 2), ("train-teacher", 1)])
@@ -184,73 +138,6 @@ def test_a_resumed_run_keeps_the_teacher_it_was_given(program):
     program.ok("train-teacher", "digits", *TINY_TEACHER, "teacher.train.seed=1")  # now the newest one
     program.ok("distill", "--resume", "digits/halved")
     assert differing(*(program.runs / "digits" / name / "final" for name in ("whole", "halved"))) == []
-
-
-# -- a full disk ---------------------------------------------------------------------------------
-
-HALF_WRITTEN = """
-import errno
-from di4c_cli.core import checkpoints
-save, left = checkpoints.save_file, iter(range({files}))
-def save_file(tensors, path, **options):
-    if next(left, None) is None:
-        path.write_bytes(b"half of it")
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    save(tensors, path, **options)
-checkpoints.save_file = save_file
-"""
-SAFETENSORS_OWN = HALF_WRITTEN.replace(
-    'OSError(errno.ENOSPC, "No space left on device", str(path))',
-    'checkpoints.SafetensorError("I/O error: No space left on device (os error 28)")',
-)
-AT_THE_RENAME = """
-import errno
-from di4c_cli.core import checkpoints
-replace, left = checkpoints.os.replace, iter(range({saves}))
-def refuse(source, target):
-    if str(source).endswith(".tmp") and "step-" in str(target) and next(left, None) is None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(target))
-    replace(source, target)
-checkpoints.os.replace = refuse
-"""
-AT_A_LOG_LINE = """
-import errno
-from di4c_cli.runs import RunDirectory
-append, left = RunDirectory.append_metrics, iter(range({lines}))
-def append_metrics(run, row):
-    if next(left, None) is None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(run.metrics_path))
-    append(run, row)
-RunDirectory.append_metrics = append_metrics
-"""
-LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
-
-
-@pytest.mark.parametrize(
-    ("prelude", "saved"),
-    [
-        (HALF_WRITTEN.format(files=3 * 2 + 1), 2),
-        (SAFETENSORS_OWN.format(files=3 * 2 + 2), 2),
-        (AT_THE_RENAME.format(saves=1), 1),
-        (AT_A_LOG_LINE.format(lines=15), 3),
-        (LARGEST_FILE, 0),
-    ],
-    ids=["write", "write by safetensors", "rename", "log line", "file size limit"],
-)
-def test_a_full_disk_costs_at_most_the_newest_steps(program, uninterrupted, prelude, saved):
-    run = RunDirectory(program.runs / "toy/student-1")
-    outcome = program(*DISTILL, "--quiet", "train.keep=9", prelude=prelude)
-    assert outcome.code == 1
-    assert len(outcome.complaint) == 1
-    assert f"--resume {run.path}" in outcome.err
-    assert [path.name for path in run.checkpoints()] == [f"step-{SAVE_EVERY * (n + 1)}" for n in range(saved)]
-    assert not run.final.exists()
-    assert not list(run.path.glob("*.tmp"))
-    assert run.status().state == "failed"
-    if saved:
-        program.ok("sample", run.path, "--num", 2)
-    program.ok("distill", "--resume", "latest")
-    assert_same_run(run, uninterrupted("distill"))
 
 
 # -- the control: with a part of resuming taken away, the weights differ -------------------------

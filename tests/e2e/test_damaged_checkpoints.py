@@ -1,0 +1,106 @@
+"""Checkpoints that are damaged, foreign or of another network: refused in a line, and nothing is written."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from program import TINY, TINY_TEACHER
+from refusal import refused
+from safetensors.torch import save_file
+
+from di4c_cli.core.checkpoints import _sha256
+
+
+@pytest.fixture
+def checkpoint(digits, tmp_path):
+    """A copy of a finished student, to be damaged."""
+    return shutil.copytree(digits.runs / "digits/student-1/final", tmp_path / "copy")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def pickle(path):
+    torch.save({"weight": torch.zeros(3)}, path)
+
+
+def pickle_with_its_hash(path):
+    """What somebody who edits config.json too could hand over."""
+    pickle(path)
+    config = path.with_name("config.json")
+    header = json.loads(config.read_text(encoding="utf-8"))
+    header["files"][path.name] = _sha256(path)
+    config.write_text(json.dumps(header), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (flip_a_bit, "damaged"),
+        (truncate, "damaged"),
+        (pickle, "damaged"),
+        (pickle_with_its_hash, "cannot be read"),
+        (lambda path: path.unlink(), "missing"),
+    ],
+    ids=["bit flip", "truncation", "pickle", "pickle with its hash", "missing"],
+)
+def test_damaged_weights(beside, checkpoint, damage, told):
+    damage(checkpoint / "ema.safetensors")
+    for command in ("sample", "eval"):
+        (complaint,) = refused(beside, command, checkpoint)
+        assert f"{checkpoint}/ema.safetensors: {told}" in complaint
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "config.json: cannot be read"),
+        ('{"model_type": "bert"}', "config.json: not a di4c checkpoint (released files of other projects"),
+        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 1 (update di4c)"),
+        ('{"format": 1, "recipe": {}, "role": "student"}', "config.json: codec: is missing"),
+    ],
+)
+def test_foreign_headers(beside, checkpoint, content, told):
+    (checkpoint / "config.json").write_text(content, encoding="utf-8")
+    assert any(told in line for line in refused(beside, "sample", checkpoint))
+
+
+def test_a_pickle_alone_is_no_checkpoint(program):
+    torch.save({"weight": torch.zeros(3)}, program.home / "model.pt")
+    (complaint,) = refused(program, "sample", "model.pt")
+    assert "model.pt: " in complaint
+
+
+def test_weights_of_another_network(beside, checkpoint):
+    """Tensors in order, but of other names and shapes; then a teacher of another width."""
+    path = checkpoint / "ema.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    header = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    header["files"][path.name] = _sha256(path)
+    (checkpoint / "config.json").write_text(json.dumps(header), encoding="utf-8")
+    (complaint,) = refused(beside, "sample", checkpoint)
+    assert f"{path}: made for another network; missing: network." in complaint
+    assert "surplus: weight" in complaint
+    other = [*TINY, "network.width=24", "--teacher", "digits/teacher-1"]
+    (complaint,) = refused(beside, "distill", "digits", *other)
+    assert "teacher-1/final/ema.safetensors: made for another network; of another shape" in complaint
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(program):
+    settings = [*TINY_TEACHER, "teacher.train.save_every=10"]
+    program.ok("train-teacher", "digits", *settings)
+    run = program.runs / "digits/teacher-1"
+    shutil.rmtree(run / "final")
+    flip_a_bit(run / "step-30/training.safetensors")
+    (complaint,) = refused(
+        program, "train-teacher", "--resume", "latest", "teacher.train.steps=50", "--quiet"
+    )
+    assert "step-30/training.safetensors: damaged" in complaint

@@ -1,0 +1,19 @@
+"""How many samples have all their positions equal."""
+
+from di4c_cli.core import metrics
+
+
+class Agreement:
+    def __init__(self) -> None:
+        self.directions = {"agreement": "higher"}
+
+    def __call__(self, trial) -> dict[str, float]:
+        same = (trial.samples == trial.samples[:, :1]).all(1)
+        return {"agreement": same.double().mean().item()}
+
+
+class Config(metrics.Config):
+    """Share of samples that agree with themselves."""
+
+    def build(self) -> Agreement:
+        return Agreement()
