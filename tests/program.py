@@ -102,9 +102,10 @@ class Program:
         return {path: path.read_bytes() if path.is_file() else None for path in self.home.rglob("*")}
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
-        """One that knows nothing of the machine's own runs, data, network and terminal."""
+        """One that knows nothing of the machine's own runs, data, GPU, network and terminal."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("DI4C_")}
-        fixed = {"OMP_NUM_THREADS": "1", "TERM": "dumb", "http_proxy": NOWHERE, "https_proxy": NOWHERE}
+        fixed = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "dumb"}
+        fixed |= {"http_proxy": NOWHERE, "https_proxy": NOWHERE}
         return own | fixed | {"DI4C_RUNS": str(self.runs)} | more
 
 
@@ -115,7 +116,7 @@ class Warm:
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
             [sys.executable, str(WARM)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -179,7 +179,8 @@ def trained(resume: RunDirectory | None = None, killed_at: int | None = None) ->
     overrides = ["network.width=16", "network.depth=2", "student.num_latents=4", "train.batch_size=8"]
     overrides += ["preview.every=0", "train.steps=40", "train.log_every=5", "train.save_every=10"]
     loaded = recipe_file.load(shipped.find_recipe("toy"), overrides)
-    return Path(pipeline.train(loaded, role="student", resume=resume, progress=kill)["checkpoint"])
+    result = pipeline.train(loaded, role="student", device="cpu", resume=resume, progress=kill)
+    return Path(result["checkpoint"])
 
 
 @pytest.mark.parametrize(
