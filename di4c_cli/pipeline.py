@@ -127,10 +127,10 @@ def evaluate(
     judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics)
     loaded = load_models(found, house, where)
     trials = planned(recipe, loaded, models, steps or settings.steps, seeds or settings.seeds)
+    reference = judge.floor(num)  # metrics that do not fit are found here
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)
-    reference = judge.floor(num)
     rows = []
     for done, (model, plan, seed) in enumerate(trials):
         started = time.monotonic()

@@ -9,6 +9,7 @@ from di4c_cli.cli import arguments, comparison, console
 
 app = typer.Typer(add_completion=False)
 
+
 @app.command(
     cls=arguments.RecipeCommand, epilog="di4c eval digits --steps 1,2,4 --seeds 0,1,2 --out results/digits"
 )

@@ -26,6 +26,7 @@ from di4c_cli.core.times import Config as Times
 from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
+HEARTBEAT = 15.0  # seconds: slow steps must not look like a dead run
 IGNORED_BELOW = 0.1  # nats: a correlation term that has not moved further is a lambda that is ignored
 
 
@@ -142,6 +143,8 @@ class Trainer:
             self._optimise(split)
             self.step += 1
             self.elapsed = time.monotonic() - started
+            if time.time() - self.status.heartbeat > HEARTBEAT:
+                self._breathe()
             if self.step % config.log_every == 0 or self.step == config.steps:
                 rate = (self.step - mark_step) * config.batch_size / max(1e-9, time.monotonic() - mark)
                 row = self._log(rate)
@@ -225,11 +228,14 @@ class Trainer:
         row["memory_mb"] = peak_memory_mb(self.device)
         self.run.append_metrics(row)
         self._warn_if_lambda_is_ignored(row)
+        self._breathe()
+        self.progress(self.step, self.config.steps, row)
+        return row
+
+    def _breathe(self) -> None:
         self.status.step, self.status.elapsed = self.step, self.elapsed
         self.status.eta = self.elapsed / self.step * (self.config.steps - self.step)
         self.run.write_status(self.status)
-        self.progress(self.step, self.config.steps, row)
-        return row
 
     def _warn_if_lambda_is_ignored(self, row: dict[str, Any]) -> None:
         self._seen_correlation = 0.8 * self._seen_correlation + 0.2 * row.get("correlation", 0.0)
