@@ -14,13 +14,14 @@ from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.losses import Weight, consistency, datapoint, denoising, marginal
 from di4c_cli.core.networks import mlp
+from di4c_cli.core.order import data_indices, step_seed
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.samplers import ancestral
 from di4c_cli.core.schedule import Course, LearningRate
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.teachers.exact import ExactDenoiser
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.trainer import Config, Trainer, data_indices, step_seed
+from di4c_cli.core.trainer import Config, Trainer
 from di4c_cli.errors import CheckpointError, Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -452,6 +453,14 @@ def test_a_signal_after_the_last_step_finishes(make):
 
 
 # what it says
+
+
+def test_a_run_breathes_between_its_log_lines(make, monkeypatch):
+    told = []
+    monkeypatch.setattr("di4c_cli.core.trainer.HEARTBEAT", -1.0)
+    monkeypatch.setattr(RunDirectory, "write_status", lambda run, status: told.append(status.step))
+    run(make(steps=3, log_every=100))
+    assert told[:3] == [1, 2, 3]
 
 
 def test_rows_of_metrics(make):
