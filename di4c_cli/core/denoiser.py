@@ -56,15 +56,10 @@ Parameterization = Callable[
 ]
 
 
-class NetworkDenoiser(nn.Module):
-    """A product-model denoiser: network and parameterization, no latent."""
+class ProductDenoiser:
+    """A denoiser without latents: the joint laws follow from the one product law of each row."""
 
-    def __init__(self, network: Network, parameterization: Parameterization) -> None:
-        super().__init__()
-        self.network = network
-        self.parameterization = parameterization
-
-    def forward(
+    def __call__(
         self,
         x_t: Int[Tensor, "B D"],
         t: Float[Tensor, " B"],
@@ -72,11 +67,8 @@ class NetworkDenoiser(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
-        h = self.network.body(x_t, t, label)
-        return ProductLaw(
-            lambda positions: self.parameterization(self.network.head(h, positions)[:, 0], x_t, t, positions),
-            x_t.shape[1],
-        )
+        """The model's law of each row; nothing is drawn."""
+        raise NotImplementedError
 
     def law(
         self,
@@ -99,6 +91,29 @@ class NetworkDenoiser(nn.Module):
         generator: torch.Generator | None = None,
     ) -> MixtureLaw:
         return _law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
+
+
+class NetworkDenoiser(nn.Module, ProductDenoiser):
+    """A product-model denoiser: network and parameterization, no latent."""
+
+    def __init__(self, network: Network, parameterization: Parameterization) -> None:
+        super().__init__()
+        self.network = network
+        self.parameterization = parameterization
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> ProductLaw:
+        h = self.network.body(x_t, t, label)
+        return ProductLaw(
+            lambda positions: self.parameterization(self.network.head(h, positions)[:, 0], x_t, t, positions),
+            x_t.shape[1],
+        )
 
 
 class MixtureDenoiser(nn.Module):

@@ -23,11 +23,11 @@ from di4c_cli.core.order import data_indices, step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.times import Config as Times
+from di4c_cli.core.watch import LambdaWatch
 from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
 HEARTBEAT = 15.0  # seconds: slow steps must not look like a dead run
-IGNORED_BELOW = 0.1  # nats: a correlation term that has not moved further is a lambda that is ignored
 
 
 def _number_is_peak(value: Any) -> Any:
@@ -64,7 +64,7 @@ class Config(_Config):
     keep: int = Field(2, ge=1)
     """How many of them are kept."""
     warn_after: int = Field(400, ge=1)
-    """Steps after which a lambda that is still ignored is worth a warning."""
+    """Steps after which a lambda that is ignored, or does harm, is worth a warning."""
 
 
 def untouched(p: Tensor) -> dict[str, Tensor]:
@@ -124,8 +124,7 @@ class Trainer:
         self.elapsed = 0.0
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
-        self._seen_correlation = 0.0
-        self._warned = False
+        self.watch = LambdaWatch(self.config.warn_after)
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -223,11 +222,11 @@ class Trainer:
             )
         if self.cast.teacher is not None:
             row |= self._segment.health()
+            self._warn(row)
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         row["samples_per_s"] = samples_per_s
         row["memory_mb"] = peak_memory_mb(self.device)
         self.run.append_metrics(row)
-        self._warn_if_lambda_is_ignored(row)
         self._breathe()
         self.progress(self.step, self.config.steps, row)
         return row
@@ -237,16 +236,8 @@ class Trainer:
         self.status.eta = self.elapsed / self.step * (self.config.steps - self.step)
         self.run.write_status(self.status)
 
-    def _warn_if_lambda_is_ignored(self, row: dict[str, Any]) -> None:
-        self._seen_correlation = 0.8 * self._seen_correlation + 0.2 * row.get("correlation", 0.0)
-        ignored = self.step >= self.config.warn_after and self._seen_correlation > -IGNORED_BELOW
-        if ignored and self.cast.num_latents > 1 and not self._warned:
-            self._warned = True
-            message = (
-                f"warning: lambda is being ignored (correlation {self._seen_correlation:.3f} nats after "
-                f"{self.step} steps): the student equals its teacher; raise network.lam_std or "
-                "student.num_latents, or give the datapoint loss weight"
-            )
+    def _warn(self, row: dict[str, Any]) -> None:
+        for message in self.watch(row) if self.cast.num_latents > 1 else []:
             self.run.log(message)
             self.narrate(message)
 

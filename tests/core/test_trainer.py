@@ -490,7 +490,7 @@ def test_a_lambda_that_is_ignored_is_told_once(make):
     run(still)
     assert len(still.narrated) == 1
     assert "lambda is being ignored" in still.narrated[0]
-    assert "after 4 steps" in still.narrated[0]
+    assert "step 4" in still.narrated[0]
     assert "lambda is being ignored" in still.run.log_path.read_text()
     teacher = run(make([denoising.Config()], role="teacher", steps=12, warn_after=4))
     assert teacher.narrated == []

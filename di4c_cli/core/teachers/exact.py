@@ -9,12 +9,13 @@ from torch import Tensor
 
 from di4c_cli.core import networks, teachers
 from di4c_cli.core.datasets import Dataset
-from di4c_cli.core.law import MixtureLaw, ProductLaw
+from di4c_cli.core.denoiser import ProductDenoiser
+from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.space import NEVER
 
 
-class ExactDenoiser:
+class ExactDenoiser(ProductDenoiser):
     """What an infinitely trained product model would predict."""
 
     def __init__(self, process: ForwardProcess, joint: Float[Tensor, "*states"]) -> None:
@@ -41,28 +42,6 @@ class ExactDenoiser:
         possible = (log_w.amax(-1) > NEVER / 2)[:, None, None]
         p = torch.where(possible, p, log_likelihood.softmax(-1))
         return ProductLaw.dense(p.log().clamp(min=NEVER).to(x_t.device))
-
-    def law(
-        self,
-        x_t: Int[Tensor, "B D"],
-        t: Float[Tensor, " B"],
-        label: Int[Tensor, " B"] | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        num_latents: int = 1,
-    ) -> MixtureLaw:
-        return MixtureLaw.dense(self(x_t, t).log_p[:, None])
-
-    def law_of_draws(
-        self,
-        x: Int[Tensor, "B N D"],
-        t: Float[Tensor, " B"],
-        label: Int[Tensor, " B"] | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> MixtureLaw:
-        rows = self(x.flatten(0, 1), t.repeat_interleave(x.shape[1]))
-        return MixtureLaw.dense(rows.log_p.unflatten(0, x.shape[:2]))
 
 
 class Config(teachers.Config):

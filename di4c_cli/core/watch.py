@@ -1,0 +1,43 @@
+"""The two ways in which lambda goes wrong, told while there is time to act."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MEMORY = 0.8  # of the running means over log lines
+NOTICEABLE = 0.1  # nats
+
+
+@dataclass
+class LambdaWatch:
+    """Reads lines of metrics; gives each warning once.
+
+    Ignored: the correlation term stays at 0, so the student equals its teacher. Overdone: the marginals
+    suffer more than the correlations gain, so the student is worse than one that ignores lambda.
+    """
+
+    after: int
+    """Steps before which nothing is said: lambda wakes up after a plateau."""
+    correlation: float = 0.0
+    total: float = 0.0
+    told: set[str] = field(default_factory=set)
+
+    def __call__(self, row: dict[str, Any]) -> list[str]:
+        """The warnings that this line gives rise to."""
+        self.correlation = MEMORY * self.correlation + (1 - MEMORY) * row["correlation"]
+        self.total = MEMORY * self.total + (1 - MEMORY) * row["marginal_plus_correlation"]
+        if row["step"] < self.after:
+            return []
+        found = {}
+        if self.correlation > -NOTICEABLE:
+            found["ignored"] = (
+                f"lambda is being ignored (correlation {self.correlation:.3f} nats): the student equals its "
+                "teacher; raise network.lam_std or student.num_latents, or the datapoint loss's weight"
+            )
+        elif self.total > NOTICEABLE:
+            found["overdone"] = (
+                f"marginal + correlation is {self.total:.3f} nats: the student is worse than one that "
+                "ignores lambda; lower network.lam_std or train.lr, or raise the marginal loss's weight"
+            )
+        new = [name for name in found if name not in self.told]
+        self.told.update(new)
+        return [f"warning: step {row['step']}: {found[name]}" for name in new]
