@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).parent
 
 def _shipped_root() -> Path:
     """The clone's top level, or the copy that a wheel carries inside the package."""
-    inside = _PACKAGE / "shipped"
+    inside = _PACKAGE / "_shipped"
     return inside if inside.is_dir() else _PACKAGE.parent
 
 

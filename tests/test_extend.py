@@ -22,10 +22,10 @@ def installed(tmp_path_factory):
     """The package as a wheel installs it, recipes and teacher inside, and the new files dropped in."""
     site = tmp_path_factory.mktemp("site")
     package = shutil.copytree(
-        PACKAGE, site / "di4c_cli", ignore=shutil.ignore_patterns("__pycache__", "shipped")
+        PACKAGE, site / "di4c_cli", ignore=shutil.ignore_patterns("__pycache__", "_shipped")
     )
-    shutil.copytree(shipped.recipe_paths()["digits"].parent, package / "shipped/recipes")
-    shutil.copytree(shipped.shipped_teacher("digits"), package / "shipped/checkpoints/digits/teacher")
+    shutil.copytree(shipped.recipe_paths()["digits"].parent, package / "_shipped/recipes")
+    shutil.copytree(shipped.shipped_teacher("digits"), package / "_shipped/checkpoints/digits/teacher")
     for name in NEW_FILES:
         assert not (package / "core" / name).exists()
         shutil.copy(EXTENSIONS / name, package / "core" / name)
@@ -79,4 +79,4 @@ def test_the_installed_program_brings_its_teacher(program, installed):
     """No clone beside it: recipes and checkpoint come from inside the package."""
     told = program.cold("sample", "digits", "--num", 2, "--json", PYTHONPATH=str(installed))
     assert told.code == 0, told.err
-    assert told.json["source"] == str(installed / "di4c_cli/shipped/checkpoints/digits/teacher")
+    assert told.json["source"] == str(installed / "di4c_cli/_shipped/checkpoints/digits/teacher")
