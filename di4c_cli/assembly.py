@@ -198,15 +198,8 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     rehearse(loaded, role, cast, settings, data, device)
     parameters = sum(p.numel() for p in model.parameters())
     space, config = house.process.space, settings.train
-    law_mb = (
-        config.batch_size
-        // config.accumulate
-        * cast.num_latents
-        * space.num_dims
-        * space.num_states
-        * 4
-        / 2**20
-    )
+    rows = -(-config.batch_size // config.accumulate) * cast.num_latents
+    law_mb = 4 * rows * space.num_dims * space.num_states / 2**20
     return {
         "recipe": loaded.name,
         "role": role,
@@ -217,7 +210,7 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
         "steps": config.steps,
         "batch_size": config.batch_size,
         "teacher": str(folder) if folder else loaded.recipe.teacher.kind,
-        "weights_mb": 16 * parameters / 2**20,
+        "weights_mb": 5 * 4 * parameters / 2**20,  # weights, gradients, two moments, average
         "law_mb": law_mb,
         "would_write": str(runs_root() / loaded.name / f"{role}-<n>"),
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class Judge:
     metrics: list[Metric]
     names: list[str] | None
     """The figures to keep; None for all."""
+    device: torch.device
+    """Where the models are."""
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -34,7 +37,8 @@ class Judge:
     def measure(self, samples: Int[Tensor, "N D"], plan: Plan | None, seed: int) -> dict[str, float]:
         """All kept figures of samples and of the plan that made them."""
         cache = runs_root() / ".cache"
-        trial = Trial(samples, self.house.codec, self.data, self.house.process, plan, seed, cache)
+        house = self.house
+        trial = Trial(samples, house.codec, self.data, house.process, plan, seed, cache, self.device)
         values = {name: value for metric in self.metrics for name, value in metric(trial).items()}
         return {name: value for name, value in values.items() if name in self.directions}
 

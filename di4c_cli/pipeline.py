@@ -124,7 +124,7 @@ def evaluate(
     recipe, where = found.recipe, pick_device(device)
     settings, num = recipe.eval, num or recipe.eval.num
     house = House.build(recipe, found.path)
-    judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics)
+    judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics, where)
     loaded = load_models(found, house, where)
     trials = planned(recipe, loaded, models, steps or settings.steps, seeds or settings.seeds)
     reference = judge.floor(num)  # metrics that do not fit are found here

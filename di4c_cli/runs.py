@@ -247,9 +247,12 @@ class RunDirectory:
         write_text_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def remove_half_written(self) -> None:
-        """Clear away what a killed writer left behind; nobody reads it."""
+        """Clear away what a killed writer left behind, and put back what it had only moved aside."""
         for path in self.path.glob("*.tmp"):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in self.path.glob(".*.old"):
+            replaced = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
+            shutil.rmtree(path) if replaced.exists() else path.rename(replaced)
 
     def log(self, line: str) -> None:
         with open(self.log_path, "a", encoding="utf-8") as file:

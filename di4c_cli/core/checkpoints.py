@@ -1,7 +1,7 @@
 """Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; for resume, training state.
 
 Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only,
-every tensor's name and shape checked, files checked against the sizes and hashes that config.json states.
+every tensor's name and shape checked, files checked against the hashes that config.json states.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """The one seam: a denoiser maps (x_t, t) to a law of x_0. Teachers and students are denoisers alike."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -56,9 +57,10 @@ Parameterization = Callable[
 ]
 
 
-class ProductDenoiser:
+class ProductDenoiser(ABC):
     """A denoiser without latents: the joint laws follow from the one product law of each row."""
 
+    @abstractmethod
     def __call__(
         self,
         x_t: Int[Tensor, "B D"],
@@ -68,7 +70,6 @@ class ProductDenoiser:
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
         """The model's law of each row; nothing is drawn."""
-        raise NotImplementedError
 
     def law(
         self,

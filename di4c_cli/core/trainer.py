@@ -205,7 +205,7 @@ class Trainer:
     # -- what the run directory gets ---------------------------------------------------------
 
     def _add(self, name: str, value: Tensor) -> None:
-        """Sums stay on the device until the next log line, so that a step never waits for the host."""
+        """Sums stay on the device until the next log line: no waiting for each figure of each step."""
         value = value.double()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._counts[name] += 1

@@ -26,8 +26,9 @@ class Codec(ABC):
         """Images as floats (N, C, H, W) in [0, 1], or text as a list of N strings."""
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every codec is told: nothing yet."""
 
+    @abstractmethod
     def build(self) -> Codec:
-        raise NotImplementedError
+        """The component that this section describes."""

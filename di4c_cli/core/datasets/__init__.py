@@ -5,6 +5,7 @@ $DI4C_DATA before any download. A missing or damaged file raises `DataError` wit
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,9 @@ def data_root() -> Path | None:
     return Path(value) if value else None
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every data set is told: nothing yet."""
 
+    @abstractmethod
     def build(self, codec: Codec) -> Dataset:
-        raise NotImplementedError
+        """The component that this section describes."""

@@ -6,6 +6,7 @@ A file `<kind>.py` holds `Config(losses.Config)` with `build() -> Loss`. Sums, n
 states.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -62,7 +63,7 @@ def _number_is_scale(value: Any) -> Any:
     return {"scale": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every loss is told."""
 
     weight: Annotated[Weight, BeforeValidator(_number_is_scale, json_schema_input_type=Weight | float)] = (
@@ -70,5 +71,6 @@ class Config(_Config):
     )
     """w(t, progress); a plain number is a constant weight."""
 
+    @abstractmethod
     def build(self) -> Loss:
-        raise NotImplementedError
+        """The component that this section describes."""

@@ -4,10 +4,12 @@ A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A me
 a Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -34,6 +36,8 @@ class Trial:
     seed: int
     cache: Path
     """A folder for what is costly and reusable (evaluation classifiers)."""
+    device: torch.device | str = "cpu"
+    """Where the plan's models are; samples are on the CPU."""
 
 
 @runtime_checkable
@@ -44,8 +48,9 @@ class Metric(Protocol):
     def __call__(self, trial: Trial) -> dict[str, float]: ...
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every metric is told: nothing yet."""
 
+    @abstractmethod
     def build(self) -> Metric:
-        raise NotImplementedError
+        """The component that this section describes."""

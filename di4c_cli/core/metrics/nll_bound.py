@@ -77,7 +77,7 @@ class NllBound:
     def __call__(self, trial: Trial) -> dict[str, float]:
         if trial.plan is None:
             return {}
-        x_0 = spread(trial.dataset.test, self.num).x_0.to(trial.samples.device)
+        x_0 = spread(trial.dataset.test, self.num).x_0.to(trial.device)
         chain, latents = (torch.Generator(x_0.device).manual_seed(trial.seed) for _ in range(2))
         bounds = [
             nll_bound(trial.plan, trial.process, part, chain, latents, self.num_latents)

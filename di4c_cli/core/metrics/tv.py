@@ -25,9 +25,12 @@ def total_variation(p: Float[Tensor, "*states"], q: Float[Tensor, "*states"]) ->
 
 
 def law_of_plan(
-    plan: Plan, process: ForwardProcess, *, num_latents: int, chunk: int
+    plan: Plan, process: ForwardProcess, *, num_latents: int, chunk: int, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "*states"]:
-    """The exact law of x_0 under a sampling plan, as a table of shape (S,) * D over the process's states."""
+    """The exact law of x_0 under a plan, as a table of shape (S,) * D over the process's states.
+
+    The plan's models are on `device`; the table is on the CPU.
+    """
     D, S = process.space.num_dims, process.space.num_states
     prior = process.prior_probs().cpu()
     mu = torch.ones(1, dtype=torch.float64)
@@ -38,8 +41,8 @@ def law_of_plan(
         reached = mu.nonzero().squeeze(-1)
         mass = torch.zeros(S ** (D // 2), S ** (D - D // 2), dtype=torch.float64)
         for index in reached.split(chunk):
-            x_t = torch.stack(torch.unravel_index(index, (S,) * D), -1)
-            mass += _pushed(mu[index], step_probs(call, process, x_t, generator, num_latents))
+            x_t = torch.stack(torch.unravel_index(index, (S,) * D), -1).to(device)
+            mass += _pushed(mu[index], step_probs(call, process, x_t, generator, num_latents).cpu())
         mu = mass.flatten()
     return mu.view((S,) * D)
 
@@ -48,7 +51,7 @@ def step_probs(
     call: Call, process: ForwardProcess, x_t: Int[Tensor, "B D"], generator: torch.Generator, num_latents: int
 ) -> Float[Tensor, "B L D S"]:
     """p_{s|t}(. | x_t; lam_l) of each position, float64, rows of sum 1."""
-    t = torch.full((len(x_t),), call.t, dtype=torch.float64)
+    t = torch.full((len(x_t),), call.t, dtype=torch.float64, device=x_t.device)
     law = call.denoiser.law(x_t, t, generator=generator, num_latents=num_latents)
     if not isinstance(law, MixtureLaw):
         raise RecipeError("metrics: tv reads mixtures of product laws only", "leave tv out for this student")
@@ -56,7 +59,7 @@ def step_probs(
     if call.s == 0:
         return log_p.exp()
     B, L, D, S = log_p.shape
-    s = torch.full((B * L,), call.s, dtype=torch.float64)
+    s = torch.full((B * L,), call.s, dtype=torch.float64, device=x_t.device)
     rows = process.log_transition(
         log_p.view(B * L, D, S), x_t.repeat_interleave(L, 0), t.repeat_interleave(L), s
     )
@@ -97,7 +100,13 @@ class TotalVariation:
             )
         if trial.plan is None:
             return {}
-        law = law_of_plan(trial.plan, trial.process, num_latents=self.num_latents, chunk=self.chunk)
+        law = law_of_plan(
+            trial.plan,
+            trial.process,
+            num_latents=self.num_latents,
+            chunk=self.chunk,
+            device=trial.device,
+        )
         target = torch.zeros_like(law)  # the mask, if there is one, is the last state: data is the low corner
         target[tuple(slice(n) for n in joint.shape)] = joint
         return {"tv": total_variation(law, target)}

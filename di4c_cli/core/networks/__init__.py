@@ -44,12 +44,12 @@ class Network(nn.Module, ABC):
         return self.head(self.body(x, t, label, lam), slice(None))
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every network is told."""
 
     parameterization: Literal["free", "subs", "bayes"] = "free"
     """How logits become log p(x_0 | x_t): as they are, SUBS (masked processes), or with the Bayes skip."""
 
+    @abstractmethod
     def build(self, space: StateSpace, *, lam: bool) -> Network:
         """The network on a state space; `lam` adds the parameters that take lambda."""
-        raise NotImplementedError

@@ -74,9 +74,9 @@ class ForwardProcess(ABC):
         """Rates per unit of t of the reverse jump process x_t -> k, 0 at k = x_t (tauLDR, Proposition 3)."""
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every process is told: nothing yet."""
 
+    @abstractmethod
     def build(self, space: StateSpace) -> ForwardProcess:
         """The process on the data's state space."""
-        raise NotImplementedError

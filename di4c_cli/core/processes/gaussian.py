@@ -17,9 +17,8 @@ from di4c_cli.core.processes._jump import JumpProcess
 from di4c_cli.core.space import StateSpace
 
 PAPER_RATE_SIGMA = 6.0
-PAPER_MIXING = (
-    3.0 * 0.020920386257618
-)  # time base times spectral gap of the paper's chain (S = 256, time base 3)
+# Time base times spectral gap of the paper's chain: S = 256, time base 3.
+PAPER_MIXING = 3.0 * 0.020920386257618
 NOISE = 1e-16  # what rounding leaves of the eigendecomposition where a probability is smaller still
 
 

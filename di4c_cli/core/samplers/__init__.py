@@ -53,7 +53,7 @@ Plan = Sequence[Call]
 """The calls that make a sample, from t = 1 to s = 0; its length is the NFE."""
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every sampler is told."""
 
     final: Literal["sample", "argmax"] = "sample"
@@ -61,8 +61,9 @@ class Config(_Config):
     t_last: float | None = Field(None, gt=0, lt=1)
     """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
 
+    @abstractmethod
     def build(self, process: ForwardProcess) -> Sampler:
-        raise NotImplementedError
+        """The component that this section describes."""
 
     def times(self, steps: int) -> list[float]:
         """The K + 1 times of a K-call run, from 1 down to 0."""

@@ -3,6 +3,7 @@
 A file `<kind>.py` holds `Config(students.Config)` with `build(...)`, giving a module that is a Denoiser.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.processes import ForwardProcess
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every student is told."""
 
     num_latents: int = Field(16, ge=1)
@@ -26,9 +27,9 @@ class Config(_Config):
         """L for the losses of this kind of student."""
         return self.num_latents
 
+    @abstractmethod
     def build(self, network: networks.Config, process: ForwardProcess) -> nn.Module:
         """The untrained student."""
-        raise NotImplementedError
 
 
 def init_from(student: nn.Module, teacher: nn.Module) -> None:

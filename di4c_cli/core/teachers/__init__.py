@@ -3,6 +3,7 @@
 A file `<kind>.py` holds `Config(teachers.Config)` with `build(...)`, giving a frozen Denoiser.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,12 +14,13 @@ from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.processes import ForwardProcess
 
 
-class Config(_Config):
+class Config(_Config, ABC):
     """What every teacher is told: nothing yet."""
 
     trained: ClassVar[bool] = True
     """Whether `di4c train-teacher` makes it; if not, it needs no checkpoint."""
 
+    @abstractmethod
     def build(
         self,
         process: ForwardProcess,
@@ -27,4 +29,3 @@ class Config(_Config):
         checkpoint: Path | None,
     ) -> Denoiser:
         """The frozen teacher; `checkpoint` is where the pipeline found its weights."""
-        raise NotImplementedError
