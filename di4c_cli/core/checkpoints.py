@@ -156,7 +156,8 @@ def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Siz
     ]
     if wrong:
         raise CheckpointError(
-            f"{place}: made for another network; {'; '.join(wrong)}", "check the recipe's [network]"
+            f"{place}: made for another network; {'; '.join(wrong)}",
+            "use the [network] and [codec] it was trained with, or train anew",
         )
 
 
