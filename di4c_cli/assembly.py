@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import torch
 
 from di4c_cli import __version__, recipe_file
 from di4c_cli.cards import model_card
+from di4c_cli.core import checkpoints
 from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.trainer import Trainer
-from di4c_cli.drawing import draw
+from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
 from di4c_cli.session import process_identity, writing_to
@@ -127,8 +130,9 @@ def build_cast(
     guide = built(loaded.path, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))
     torch.manual_seed(recipe.train.seed)
     model = built(loaded.path, "student", lambda: recipe.student.build(recipe.network, process))
-    if recipe.student.init == "teacher":
-        built(loaded.path, "student.init", lambda: init_from(model, guide))
+    given = first_weights(recipe.student.init, guide)
+    if given is not None:
+        built(loaded.path, "student.init", lambda: init_from(model, given))
     if isinstance(guide, torch.nn.Module):
         guide.to(device)
     cast = Cast(
@@ -136,9 +140,20 @@ def build_cast(
         student=model,
         num_latents=recipe.student.draws,
         teacher=guide,
+        teacher_draws=recipe.student.draws if recipe.teacher.mixture else 1,
+        target_dropout=recipe.student.target_dropout,
         teacher_sampler=built(loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)),
     )
     return cast, model, folder, recipe
+
+
+def first_weights(init: str, teacher: Denoiser) -> Mapping[str, torch.Tensor] | None:
+    """What a student starts from; None for fresh weights."""
+    if init == "scratch":
+        return None
+    if init == "teacher":
+        return teacher.state_dict() if isinstance(teacher, torch.nn.Module) else {}
+    return checkpoints.read_tensors(Path(init), "model.safetensors")
 
 
 def rehearse(
@@ -149,12 +164,17 @@ def rehearse(
     data: Dataset,
     device: torch.device,
 ) -> None:
-    """Two data points through every loss, so that pieces that do not fit are found before there is a run."""
+    """One data point through every loss, so that pieces that do not fit are found before there is a run.
+
+    With two draws of lambda, however many the run has: full-size laws are gigabytes.
+    """
     cast.student.to(device)
     generator = torch.Generator(device).manual_seed(0)
-    batch = data.train[torch.arange(min(2, len(data.train)))].to(device)
+    batch = data.train[torch.arange(1)].to(device).told(cast.process.space.num_classes, 0.0, generator)
     t, s = settings.times.sample(len(batch), generator, device)
-    segment = Segment(cast, batch, t, s, generator)
+    few = min(2, cast.num_latents)
+    small = replace(cast, num_latents=few, teacher_draws=min(few, cast.teacher_draws))
+    segment = Segment(small, batch, t, s, generator)
     table = "teacher.losses" if role == "teacher" else "losses"
     with torch.no_grad():
         for number, section in enumerate(settings.losses):
@@ -184,6 +204,7 @@ class Previewer:
                         recipe.preview.num,
                         0,
                         self.device,
+                        label=every_class(recipe, recipe.preview.num),
                     )
                 drawn[key] = self.kept[key]
         write_preview(self.house.codec, drawn, self.run.path / "samples" / f"step-{step}")

@@ -1,5 +1,6 @@
 """What an evaluation compares, and by which metrics."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, Metric, Trial
 from di4c_cli.core.samplers import Plan
+from di4c_cli.drawing import every_class
 from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
@@ -34,17 +36,40 @@ class Judge:
         every = {name: way for metric in self.metrics for name, way in metric.directions.items()}
         return {name: way for name, way in every.items() if self.names is None or name in self.names}
 
-    def measure(self, samples: Int[Tensor, "N D"], plan: Plan | None, seed: int) -> dict[str, float]:
-        """All kept figures of samples and of the plan that made them."""
-        cache = runs_root() / ".cache"
+    def labels(self, num: int) -> Int[Tensor, " {num}"] | None:
+        """Classes to sample: those of held-out items, spread evenly; None where models are told none."""
+        label = spread(self.data.test, num).label
+        if not self.house.recipe.classes:
+            return None
+        return every_class(self.house.recipe, num) if label is None or len(label) < num else label
+
+    def measure(
+        self,
+        samples: Int[Tensor, "N D"],
+        plan: Plan | None,
+        seed: int,
+        label: Int[Tensor, " N"] | None = None,
+    ) -> dict[str, float]:
+        """All kept figures of samples, of the classes asked for, and of the plan that made them."""
         house = self.house
-        trial = Trial(samples, house.codec, self.data, house.process, plan, seed, cache, self.device)
+        trial = Trial(
+            samples=samples,
+            label=label,
+            codec=house.codec,
+            dataset=self.data,
+            process=house.process,
+            plan=plan,
+            seed=seed,
+            cache=runs_root() / ".cache",
+            device=self.device,
+        )
         values = {name: value for metric in self.metrics for name, value in metric(trial).items()}
         return {name: value for name, value in values.items() if name in self.directions}
 
     def floor(self, num: int) -> dict[str, float]:
         """The same figures of held-out data in place of samples."""
-        return self.measure(spread(self.data.test, num).x_0, None, 0)
+        held_out = spread(self.data.test, num)
+        return self.measure(held_out.x_0, None, 0, held_out.label)
 
 
 def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
@@ -61,19 +86,41 @@ def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
     return [metric for metric in built if names is None or metric.directions.keys() & set(names)]
 
 
+@dataclass(frozen=True)
+class Planned:
+    """One line of an evaluation."""
+
+    model: str
+    steps: int
+    guidance: float
+    seed: int
+    plan: Plan
+
+
 def planned(
-    recipe: Recipe, loaded: Models, names: list[str] | None, steps: list[int], seeds: list[int]
-) -> list[tuple[str, Plan, int]]:
-    """Every (model, plan, seed) of an evaluation; a hybrid takes at least two steps."""
+    recipe: Recipe,
+    loaded: Models,
+    names: list[str] | None,
+    steps: list[int],
+    guidance: list[float],
+    seeds: list[int],
+) -> list[Planned]:
+    """Everything an evaluation draws; a hybrid takes at least two steps.
+
+    Raises:
+        UsageError: guidance for models that are told no classes.
+    """
+    if any(guidance) and not recipe.classes:
+        raise UsageError("--guidance: these models are told no classes", "leave it out")
     share = recipe.eval.hybrid_teacher_steps
     trials = []
     for model in wanted_models(recipe, loaded, names):
-        for k in steps:
+        for k, scale in itertools.product(steps, guidance):
             if model == "hybrid" and k == 1:
                 continue
             by_teacher = min(k - 1, max(1, round(share * k))) if model == "hybrid" else 0
-            plan = plan_of(recipe, loaded, k, model, by_teacher)
-            trials += [(model, plan, seed) for seed in seeds]
+            plan = plan_of(recipe, loaded, k, model, by_teacher, scale)
+            trials += [Planned(model, k, scale, seed, plan) for seed in seeds]
     return trials
 
 

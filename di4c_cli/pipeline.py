@@ -10,7 +10,8 @@ from typing import Any
 
 from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
-from di4c_cli.drawing import draw
+from di4c_cli.core.samplers import network_calls
+from di4c_cli.drawing import Conditions, draw
 from di4c_cli.errors import UsageError
 from di4c_cli.judging import Judge, chosen_metrics, planned, report_folder
 from di4c_cli.report import write_report
@@ -72,11 +73,7 @@ def sample(
     steps, num = steps or settings.steps, num or settings.num
     seed = settings.seed if seed is None else seed
     house = House.build(found.recipe, found.path)
-    for option, value in (("--label", label), ("--guidance", guidance), ("--prefix", prefix)):
-        if value is not None:
-            raise UsageError(
-                f"{option} {value}: {found.name} is not a conditional model", f"leave {option} out"
-            )
+    wanted = Conditions.of(house, found.name, label=label, guidance=guidance, prefix=prefix)
     if not 0 <= teacher_steps <= steps:
         raise UsageError(f"--teacher-steps {teacher_steps}: not between 0 and --steps {steps}")
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
@@ -84,12 +81,13 @@ def sample(
     chosen, write = writer_for(house.codec, format, target)
     needed = {found.role, "teacher" if teacher_steps else found.role}
     models = load_models(found, house, where, needed=needed, weights=weights, dtype=dtype)
-    plan = plan_of(found.recipe, models, steps, model, teacher_steps)
+    plan = plan_of(found.recipe, models, steps, model, teacher_steps, guidance)
+    labels, size = wanted.labels(num), batch_size or settings.batch_size
     started = time.monotonic()
-    tokens = draw(house, plan, num, batch_size or settings.batch_size, seed, where)
+    tokens = draw(house, plan, num, size, seed, where, label=labels, known=wanted.known)
     seconds = time.monotonic() - started
     with writing_to(target):
-        files = write(house.codec, tokens, None, target)
+        files = write(house.codec, tokens, labels, target)
         if grid and chosen != "png" and house.codec.modality == "image":
             picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
             write_grid(house.codec, tokens, picture)
@@ -98,7 +96,7 @@ def sample(
         "source": found.path,
         "model": model,
         "steps": steps,
-        "nfe": len(plan),
+        "nfe": network_calls(plan),
         "num": num,
         "seed": seed,
         "seconds": seconds,
@@ -114,6 +112,7 @@ def evaluate(
     seeds: list[int] | None = None,
     metrics: list[str] | None = None,
     models: list[str] | None = None,
+    guidance: list[float] | None = None,
     out: str | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
@@ -126,18 +125,23 @@ def evaluate(
     house = House.build(recipe, found.path)
     judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics, where)
     loaded = load_models(found, house, where)
-    trials = planned(recipe, loaded, models, steps or settings.steps, seeds or settings.seeds)
+    scales = guidance or settings.guidance or [recipe.guidance.scale]
+    trials = planned(recipe, loaded, models, steps or settings.steps, scales, seeds or settings.seeds)
+    label = judge.labels(num)
     reference = judge.floor(num)  # metrics that do not fit are found here
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)
     rows = []
-    for done, (model, plan, seed) in enumerate(trials):
+    for done, trial in enumerate(trials):
         started = time.monotonic()
-        tokens = draw(house, plan, num, settings.batch_size, seed, where)
+        tokens = draw(house, trial.plan, num, settings.batch_size, trial.seed, where, label=label)
         seconds = time.monotonic() - started
-        row = {"model": model, "steps": len(plan), "nfe": len(plan), "num": num, "seed": seed}
-        row |= {"metrics": judge.measure(tokens, plan, seed), "seconds_per_sample": seconds / num}
+        row = {"model": trial.model, "steps": trial.steps, "nfe": network_calls(trial.plan)}
+        row |= {"guidance": trial.guidance} if recipe.classes else {}
+        row |= {"num": num, "seed": trial.seed}
+        figures = judge.measure(tokens, trial.plan, trial.seed, label)
+        row |= {"metrics": figures, "seconds_per_sample": seconds / num}
         rows.append(row)
         progress(done + 1, len(trials), row)
     result = {"source": found.path, "reference": reference, "directions": judge.directions, "rows": rows}

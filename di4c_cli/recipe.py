@@ -1,10 +1,11 @@
 """The recipe: one pydantic model whose sections are the components' own Configs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from di4c_cli.core.component import Config, section
+from di4c_cli.core.guidance import Config as Guidance
 from di4c_cli.core.times import Config as Times
 from di4c_cli.core.trainer import Config as Train
 
@@ -63,6 +64,8 @@ class EvalSettings(Config):
     """The hybrid's share of last calls made by the teacher (rounded, at least one, at most K - 1)."""
     batch_size: int = Field(500, ge=1)
     """Samples drawn at a time."""
+    guidance: list[Annotated[float, Field(ge=0)]] = Field([], max_length=16)
+    """Guidance weights to compare; none: the recipe's own."""
 
 
 class Recipe(Config):
@@ -72,6 +75,12 @@ class Recipe(Config):
     """One line for `di4c recipes`."""
     threads: int | None = Field(None, ge=1)
     """CPU threads: small networks are fastest on one, and results repeat exactly only at the same number."""
+    parity: bool = False
+    """True: with the `defects` of the reference code that the published numbers were made with."""
+    defects: dict[str, Any] = Field({})
+    """Dotted keys and the values that `parity = true` gives them."""
+    classes: int = Field(0, ge=0)
+    """Class labels that the models are told; 0: labels are left out."""
     codec: CodecSection
     """What a state means: pixels, characters, ..."""
     dataset: DatasetSection
@@ -88,6 +97,8 @@ class Recipe(Config):
     """How the teacher steps from t to s inside the consistency loss."""
     sampler: SamplerSection
     """How samples are drawn, for teacher and student alike."""
+    guidance: Guidance = Guidance()
+    """How strongly samples are drawn towards their class, unless told otherwise."""
     times: Times = Times()
     """Which (t, s) the distillation trains on."""
     losses: list[LossSection] = Field(min_length=1)

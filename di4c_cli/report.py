@@ -27,6 +27,8 @@ LABELS = {
 }
 """Metrics worth a panel, the most telling first."""
 MAX_PANELS = 4
+DASHES = ("-", "--", "-.", ":")
+"""Line styles of the guidance weights."""
 DECADE = 10.0  # panels whose figures span more than this factor get a logarithmic axis
 
 
@@ -44,31 +46,34 @@ class Figure:
 
 @dataclass(frozen=True)
 class Group:
-    """One model at one number of steps, over its seeds."""
+    """One model at one number of steps (and one guidance weight), over its seeds."""
 
     model: str
     steps: int
     nfe: int
+    guidance: float | None
+    """None for models that are told no classes."""
     seeds: int
     metrics: dict[str, Figure]
     seconds_per_sample: float
 
 
 def aggregate(rows: Iterable[dict[str, Any]]) -> list[Group]:
-    """Rows of an evaluation grouped by (model, steps), in order of appearance."""
-    grouped: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    """Rows of an evaluation grouped by (model, steps, guidance), in order of appearance."""
+    grouped: dict[tuple[str, int, float | None], list[dict[str, Any]]] = {}
     for row in rows:
-        grouped.setdefault((row["model"], row["steps"]), []).append(row)
-    return [_group(model, steps, group) for (model, steps), group in grouped.items()]
+        grouped.setdefault((row["model"], row["steps"], row.get("guidance")), []).append(row)
+    return [_group(*key, group) for key, group in grouped.items()]
 
 
-def _group(model: str, steps: int, rows: list[dict[str, Any]]) -> Group:
+def _group(model: str, steps: int, guidance: float | None, rows: list[dict[str, Any]]) -> Group:
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     values = {name: [row["metrics"][name] for row in rows if name in row["metrics"]] for name in names}
     return Group(
         model=model,
         steps=steps,
         nfe=rows[0]["nfe"],
+        guidance=guidance,
         seeds=len(rows),
         metrics={name: Figure.of(v) for name, v in values.items()},
         seconds_per_sample=statistics.fmean(row["seconds_per_sample"] for row in rows),
@@ -101,15 +106,17 @@ def table(result: dict[str, Any]) -> str:
     """The markdown table: a line for each model and step count, the floor of real data last."""
     names = metric_names(result)
     head = [name + ARROWS.get(result["directions"].get(name, ""), "") for name in names]
-    lines = [["model", "K", "NFE", *head, "ms/sample"]]
     groups = aggregate(result["rows"])
+    guided = any(group.guidance is not None for group in groups)
+    lines = [["model", "K", *["w"] * guided, "NFE", *head, "ms/sample"]]
     for group in groups:
         figures = [_cell(group.metrics.get(name)) for name in names]
         speed = f"{1000 * group.seconds_per_sample:.3g}"
-        lines.append([group.model, str(group.steps), str(group.nfe), *figures, speed])
+        weight = ["" if group.guidance is None else f"{group.guidance:g}"] * guided
+        lines.append([group.model, str(group.steps), *weight, str(group.nfe), *figures, speed])
     if result["reference"]:
         floor = [f"{result['reference'][name]:.4g}" if name in result["reference"] else "" for name in names]
-        lines.append(["*real data*", "", "", *floor, ""])
+        lines.append(["*real data*", "", *[""] * guided, "", *floor, ""])
     rule = ["---", *["---:"] * (len(lines[0]) - 1)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
     return f"# {result['source']}\n\n{body}\n\n{_caption(result, groups)}\n"
@@ -126,7 +133,9 @@ def _caption(result: dict[str, Any], groups: list[Group]) -> str:
     num = " or ".join(str(n) for n in sorted({row["num"] for row in result["rows"]}))
     spread = f"Mean ± standard deviation over {seeds} sampling seeds" if seeds > 1 else "One sampling seed"
     return (
-        f"{spread}, {num} samples each; K: sampling steps, NFE: network calls. ↓ lower is better, ↑ higher.\n"
+        f"{spread}, {num} samples each; K: sampling steps, "
+        + ("w: guidance weight, " if any(group.guidance is not None for group in groups) else "")
+        + "NFE: network calls. ↓ lower is better, ↑ higher.\n"
         "*real data*: the same figures with real data in place of samples."
     )
 
@@ -158,15 +167,21 @@ def write_frontier(result: dict[str, Any], path: Path) -> None:
 
 def _panel(axes: Any, name: str, groups: list[Group], floor: float | None) -> None:
     """One metric. `axes` is a matplotlib Axes."""
-    for model in dict.fromkeys(group.model for group in groups):
+    weights = list(dict.fromkeys(group.guidance for group in groups))
+    for model, weight in dict.fromkeys((group.model, group.guidance) for group in groups):
         points = sorted(
-            (g.nfe, f.mean, f.std) for g in groups if g.model == model and (f := g.metrics.get(name))
+            (g.nfe, f.mean, f.std)
+            for g in groups
+            if (g.model, g.guidance) == (model, weight) and (f := g.metrics.get(name))
         )
         if not points:
             continue
         nfe = [x for x, _, _ in points]
         color, marker = STYLES.get(model, OTHER_STYLE)
-        axes.plot(nfe, [mean for _, mean, _ in points], color=color, marker=marker, markersize=5, label=model)
+        label = model if len(weights) == 1 else f"{model}, w = {weight:g}"
+        style = DASHES[weights.index(weight) % len(DASHES)]
+        means = [mean for _, mean, _ in points]
+        axes.plot(nfe, means, style, color=color, marker=marker, markersize=5, label=label)
         low, high = [mean - std for _, mean, std in points], [mean + std for _, mean, std in points]
         axes.fill_between(nfe, low, high, color=color, alpha=0.2, linewidth=0)
     if floor is not None:

@@ -1,7 +1,7 @@
 """From a SOURCE argument (run, checkpoint folder or recipe) to models ready to sample."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,7 +63,8 @@ class House:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         codec = built(place, "codec", recipe.codec.build)
-        process = built(place, "process", lambda: recipe.process.build(codec.space))
+        space = replace(codec.space, num_classes=recipe.classes)
+        process = built(place, "process", lambda: recipe.process.build(space))
         return cls(recipe, codec, process, built(place, "sampler", lambda: recipe.sampler.build(process)))
 
     def dataset(self) -> Dataset:
@@ -130,12 +131,26 @@ def find_teacher(loaded: recipe_file.LoadedRecipe, wanted: str | None = None) ->
         return None
     wanted = wanted or getattr(settings, "checkpoint", None)
     if wanted:
-        return resolve(wanted, []).teacher_folder
-    found = newest_finished(name, "teacher") or shipped_teacher(name)
+        return teacher_in(resolve(wanted, []), mixture=settings.mixture)
+    found = None if settings.mixture else newest_finished(name, "teacher") or shipped_teacher(name)
     if found is None:
         recipe = name if name in recipe_paths() else loaded.path
         raise CheckpointError(f"{name}: no teacher yet", f"train it first: di4c train-teacher {recipe}")
     return found
+
+
+def teacher_in(source: Source, *, mixture: bool) -> Path | None:
+    """The checkpoint that a SOURCE named as teacher stands for.
+
+    A student's run stands for its own teacher, unless a mixture is wanted or the student is a product model
+    (a round of SDTT), which can be distilled further.
+    """
+    if mixture:
+        if source.role != "student" or source.recipe.student.kind != "mixture":
+            raise UsageError(f"{source.path}: not a mixture student", "give the student of an earlier round")
+        return source.folder
+    itself = source.role == "student" and source.recipe.student.kind == "product"
+    return source.folder if itself else source.teacher_folder
 
 
 def resolve(text: str, overrides: list[str]) -> Source:
@@ -145,8 +160,9 @@ def resolve(text: str, overrides: list[str]) -> Source:
         UsageError, CheckpointError, RecipeError: nothing there, or not what it should be.
     """
     path = Path(text)
-    if (path / "config.json").is_file() and not RunDirectory.is_run(path):
-        return _of_folder(path, overrides)
+    for folder in (path, runs_root() / text):
+        if (folder / "config.json").is_file() and not RunDirectory.is_run(folder):
+            return _of_folder(folder, overrides)
     if text == "latest" or RunDirectory.is_run(path) or RunDirectory.is_run(runs_root() / text):
         return _of_folder(newest_checkpoint(RunDirectory.resolve(text)), overrides)
     if path.is_dir() and text not in recipe_paths():
@@ -173,10 +189,10 @@ def _recipe_named(text: str) -> Path:
 def _of_folder(folder: Path, overrides: list[str]) -> Source:
     header = checkpoints.read_config(folder)
     name, role = str(header.get("name", "")), str(header.get("role", ""))
-    resolved = {"config": header["recipe"], "recipe": name}
-    recipe = recipe_file.load_resolved(resolved, overrides, path=folder / "config.json").recipe
     if role not in ("teacher", "student"):
         raise CheckpointError(f"{folder / 'config.json'}: role is {role!r}", "expected teacher or student")
+    resolved = {"config": header["recipe"], "recipe": name}
+    recipe = recipe_file.load_resolved(resolved, overrides, path=folder / "config.json").recipe
     if role == "teacher":
         return Source(name, recipe, role, folder, folder)
     stated = header.get("teacher")
@@ -233,11 +249,21 @@ def load_models(
     return Models(teacher, student)
 
 
-def plan_of(recipe: Recipe, models: Models, steps: int, model: str, teacher_steps: int) -> Plan:
+def plan_of(
+    recipe: Recipe,
+    models: Models,
+    steps: int,
+    model: str,
+    teacher_steps: int,
+    guidance: float | None = None,
+) -> Plan:
     """The sampling plan of `teacher`, `student` or `hybrid` at K steps.
+
+    `guidance` is a weight in place of the recipe's.
 
     Raises:
         CheckpointError: a model that the plan calls is not at hand.
+        RecipeError: the sampler cannot make that plan.
     """
     leading = models.teacher if model == "teacher" else models.student
     for name, needed in (
@@ -248,4 +274,9 @@ def plan_of(recipe: Recipe, models: Models, steps: int, model: str, teacher_step
             raise CheckpointError(
                 f"{model}: the {name} is not at hand", "its checkpoint was moved or removed, or never made"
             )
-    return recipe.sampler.plan(steps, leading, models.teacher, teacher_steps)
+    try:
+        plan = recipe.sampler.plan(steps, leading, models.teacher, teacher_steps)
+    except ValueError as error:
+        raise RecipeError(f"sampler: {error}") from error
+    scale = recipe.guidance.scale if guidance is None else guidance
+    return recipe.guidance.model_copy(update={"scale": scale}).over(plan, recipe.classes)

@@ -77,6 +77,19 @@ def number_list(option: str, text: str | None, *, at_least: int) -> list[int] | 
     return numbers
 
 
+def weight_list(option: str, text: str | None) -> list[float] | None:
+    """`0,1,2.5` as numbers that are not negative."""
+    if text is None:
+        return None
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = [-1.0]
+    if not all(0 <= weight < float("inf") for weight in weights):
+        raise UsageError(f"{option} {text}: not a list of numbers from 0 on", f"write {option} 0,1,2.5")
+    return weights
+
+
 def word_list(text: str | None) -> list[str] | None:
     """`a,b` as words."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]

@@ -14,15 +14,24 @@ def print_comparison(evaluation: dict[str, Any]) -> None:
     pretty = console.can_print("↓↑±")
     arrows = ARROWS if pretty else _PLAIN_ARROWS
     headings = [name + arrows.get(evaluation["directions"].get(name, ""), "") for name in names]
+    groups = aggregate(evaluation["rows"])
+    guided = any(group.guidance is not None for group in groups)
     lines = [
-        [group.model, group.steps, group.nfe, *(_cell(group.metrics.get(name), pretty) for name in names)]
+        [
+            group.model,
+            group.steps,
+            *[group.guidance] * guided,
+            group.nfe,
+            *(_cell(group.metrics.get(name), pretty) for name in names),
+        ]
         # by steps, so that the models stand together at equal K
-        for group in sorted(aggregate(evaluation["rows"]), key=lambda group: group.steps)
+        for group in sorted(groups, key=lambda group: (group.steps, group.guidance or 0))
     ]
     if reference:
         floor = [console.brief(reference[name]) if name in reference else "" for name in names]
-        lines.append(["real data", "", "", *floor])
-    console.print_table(["model", "K", "NFE", *headings], lines, numbers=["K", "NFE", *headings])
+        lines.append(["real data", "", *[""] * guided, "", *floor])
+    leading = ["K", *["w"] * guided, "NFE"]
+    console.print_table(["model", *leading, *headings], lines, numbers=[*leading, *headings])
 
 
 def _cell(figure: Figure | None, pretty: bool) -> str:

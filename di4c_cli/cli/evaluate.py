@@ -32,6 +32,10 @@ def evaluate(
     models: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Of teacher, student, hybrid.", show_default=False)
     ] = None,
+    guidance: Annotated[
+        str | None,
+        typer.Option(metavar="W,W,...", help="Guidance weights; default: the recipe's.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results.json, results.md and frontier.png.", show_default=False),
@@ -43,6 +47,7 @@ def evaluate(
     """Compare teacher, student and hybrid over numbers of steps."""
     step_counts = arguments.number_list("--steps", steps, at_least=1)
     seed_list = arguments.number_list("--seeds", seeds, at_least=0)
+    scales = arguments.weight_list("--guidance", guidance)
 
     from di4c_cli import pipeline
 
@@ -54,6 +59,7 @@ def evaluate(
             seeds=seed_list,
             metrics=arguments.word_list(metrics),
             models=arguments.word_list(models),
+            guidance=scales,
             out=str(out) if out else None,
             device=device,
             overrides=overrides or [],

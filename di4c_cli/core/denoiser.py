@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
 from di4c_cli.core.networks import Network
+from di4c_cli.core.parameterization import BayesSkip
 from di4c_cli.core.space import stratified, uniform
 
 
@@ -102,6 +103,11 @@ class NetworkDenoiser(nn.Module, ProductDenoiser):
         self.network = network
         self.parameterization = parameterization
 
+    @property
+    def sees_time(self) -> bool:
+        """Whether the laws depend on t: a time-free network under the Bayes skip still does."""
+        return self.network.sees_time or isinstance(self.parameterization, BayesSkip)
+
     def forward(
         self,
         x_t: Int[Tensor, "B D"],
@@ -127,6 +133,11 @@ class MixtureDenoiser(nn.Module):
         super().__init__()
         self.network = network
         self.parameterization = parameterization
+
+    @property
+    def sees_time(self) -> bool:
+        """See `NetworkDenoiser`."""
+        return self.network.sees_time or isinstance(self.parameterization, BayesSkip)
 
     def mixture(
         self,

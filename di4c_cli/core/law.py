@@ -87,6 +87,10 @@ class Law(Protocol):
         """exp(entropy) of the components' responsibilities at x: all of them where latents are ignored."""
         ...
 
+    def subset(self, rows: Int[Tensor, " b"]) -> "Law":
+        """The law of some of the data points, sharing what is computed."""
+        ...
+
 
 class MixtureLaw:
     """(1/L) sum_l prod_d p^d(x_0^d | x_t; lam_l) for B data points; L = 1 is a product law."""
@@ -104,6 +108,13 @@ class MixtureLaw:
     def log_p(self) -> Float[Tensor, "B L D S"]:
         """The components, all positions at once."""
         return self.read(ALL)
+
+    def subset(self, rows: Int[Tensor, " b"]) -> "MixtureLaw":
+        return MixtureLaw(lambda positions: self.log_p[rows][:, :, positions], self.num_dims)
+
+    def components(self) -> ProductLaw:
+        """The components as rows (B L) of a product law, those of one data point together."""
+        return ProductLaw(lambda positions: self.log_p[:, :, positions].flatten(0, 1), self.num_dims)
 
     def log_marginal(self) -> Float[Tensor, "B D S"]:
         return mixture.log_marginal(self.log_p)

@@ -1,5 +1,7 @@
 """One t -> s piece of the reverse chain, and who plays in it. What no loss reads is never computed."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +25,11 @@ class Cast:
     num_latents: int = 1
     """L: draws of lambda for each data point."""
     teacher: Denoiser | None = None
+    teacher_draws: int = 1
+    """K: draws of the teacher's own lambda for each data point, L for a mixture teacher, 1 for a product."""
     teacher_sampler: Sampler | None = None
+    target_dropout: bool = False
+    """Whether the consistency target is computed with dropout on (a defect of the paper's pixel code)."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +48,25 @@ class Segment:
         return self.cast.process.sample_forward(self.batch.x_0, self.t, self.generator)
 
     @cached_property
-    def teacher_t(self) -> ProductLaw:
-        """The teacher at x_t: one forward pass, without gradient, for its step and its marginals alike.
+    def teacher_law(self) -> MixtureLaw:
+        """The teacher at x_t: one forward pass, without gradient, for its steps and its marginals alike.
 
         Raises:
             ValueError: the run has no teacher.
         """
         if self.cast.teacher is None:
             raise ValueError("this loss needs a teacher; a teacher's own training takes `denoising`")
+        copies = self.x_t[:, None].expand(-1, self.cast.teacher_draws, -1)
         with torch.no_grad():
-            law = self.cast.teacher(self.x_t, self.t, self.batch.label, generator=self.generator)
+            law = self.cast.teacher.law_of_draws(copies, self.t, self.batch.label, generator=self.generator)
             _ = law.log_p
         return law
+
+    @cached_property
+    def teacher_t(self) -> ProductLaw:
+        """The teacher's marginals at x_t."""
+        law = self.teacher_law
+        return ProductLaw.dense(law.log_p[:, 0] if self.cast.teacher_draws == 1 else law.log_marginal())
 
     @cached_property
     def student_t(self) -> Law:
@@ -64,18 +77,32 @@ class Segment:
 
     @cached_property
     def x_s(self) -> Int[Tensor, "B L D"]:
-        """L teacher steps from the same x_t."""
+        """L teacher steps from the same x_t; a mixture teacher takes each with a lambda of its own.
+
+        Raises:
+            ValueError: the run has no teacher sampler.
+        """
         if self.cast.teacher_sampler is None:
             raise ValueError("this loss needs a teacher sampler")
+        K = self.cast.teacher_draws
         with torch.no_grad():
-            return self.cast.teacher_sampler.step(
-                self.teacher_t, self.x_t, self.t, self.s, self.generator, self.cast.num_latents
+            x_s = self.cast.teacher_sampler.step(
+                self.teacher_law.components(),
+                self.x_t.repeat_interleave(K, 0),
+                self.t.repeat_interleave(K),
+                self.s.repeat_interleave(K),
+                self.generator,
+                self.cast.num_latents // K,
             )
+        return x_s.reshape(len(self.x_t), -1, self.x_t.shape[1])
 
     @cached_property
     def student_s(self) -> MixtureLaw:
         """The consistency target: the student at the teacher's x_s, in evaluation mode, no gradient."""
-        with torch.no_grad(), _evaluation_mode(self.cast.student):
+        mode: AbstractContextManager[None] = (
+            nullcontext() if self.cast.target_dropout else _evaluation_mode(self.cast.student)
+        )
+        with torch.no_grad(), mode:
             law = self.cast.student.law_of_draws(self.x_s, self.s, self.batch.label, generator=self.generator)
             _ = law.log_p
         return law
@@ -84,6 +111,12 @@ class Segment:
     def target(self) -> Int[Tensor, "B L D"]:
         """x_0 ~ student_s, one from each of its components."""
         return self.student_s.draw_each(self.generator)
+
+    def restricted(self, rows: Int[Tensor, " b"]) -> "Segment":
+        """The same segment for some of its data points; what all of it shares is computed once."""
+        if len(rows) == len(self.batch):
+            return self
+        return _Part(self.cast, self.batch[rows], self.t[rows], self.s[rows], self.generator, self, rows)
 
     def health(self) -> dict[str, float]:
         """What tells success from failure (nats): marginals stay the teacher's while the joint gains.
@@ -104,17 +137,39 @@ class Segment:
             }
 
 
-class _evaluation_mode:
+@dataclass(frozen=True)
+class _Part(Segment):
+    """Some data points of a segment, for a loss that weighs nothing on the others."""
+
+    whole: Segment
+    rows: Int[Tensor, " b"]
+
+    @cached_property
+    def x_t(self) -> Int[Tensor, "b D"]:
+        return self.whole.x_t[self.rows]
+
+    @cached_property
+    def teacher_law(self) -> MixtureLaw:
+        return self.whole.teacher_law.subset(self.rows)
+
+    @cached_property
+    def teacher_t(self) -> ProductLaw:
+        return ProductLaw.dense(self.whole.teacher_t.log_p[self.rows])
+
+    @cached_property
+    def student_t(self) -> Law:
+        return self.whole.student_t.subset(self.rows)
+
+
+@contextmanager
+def _evaluation_mode(denoiser: Denoiser) -> Iterator[None]:
     """A module in evaluation mode for a while; a denoiser that is no module is left alone."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.module = denoiser if isinstance(denoiser, nn.Module) else None
-
-    def __enter__(self) -> None:
-        self.was_training = self.module is not None and self.module.training
-        if self.module is not None:
-            self.module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        if self.module is not None:
-            self.module.train(self.was_training)
+    if not isinstance(denoiser, nn.Module):
+        yield
+        return
+    was_training = denoiser.training
+    denoiser.eval()
+    try:
+        yield
+    finally:
+        denoiser.train(was_training)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Log-probability of the impossible: exp gives exactly 0, and 0 * (x - NEVER) is 0 where -inf would give NaN.
 NEVER = -1e6
+# float64 entries of one piece of a draw (512 MiB): rows of a large vocabulary are drawn in pieces.
+DRAWN_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,17 @@ class Batch:
             None if self.label is None else self.label.to(device, non_blocking=True),
         )
 
+    def __getitem__(self, rows: Int[Tensor, " n"]) -> "Batch":
+        return Batch(self.x_0[rows], None if self.label is None else self.label[rows])
+
+    def told(self, num_classes: int, drop: float, generator: torch.Generator) -> "Batch":
+        """With labels as models are to see them: none at all, or a share of them hidden."""
+        if not num_classes or self.label is None:
+            return Batch(self.x_0)
+        hidden = uniform(len(self), generator=generator, device=self.x_0.device) < drop if drop else None
+        label = self.label if hidden is None else self.label.masked_fill(hidden, num_classes)
+        return Batch(self.x_0, label)
+
     def __len__(self) -> int:
         return len(self.x_0)
 
@@ -80,11 +93,24 @@ def sample_categorical(
     Args:
         log_p: log-probabilities; rows need not be normalised.
     """
+    u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
+    S = log_p.shape[-1]
+    pieces = [
+        _inverse_cdf(rows, uniforms)
+        for rows, uniforms in zip(
+            log_p.reshape(-1, S).split(max(1, DRAWN_AT_ONCE // S)),
+            u.view(-1, num).split(max(1, DRAWN_AT_ONCE // S)),
+            strict=True,
+        )
+    ]
+    return torch.cat(pieces).view(u.shape)
+
+
+def _inverse_cdf(log_p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:
     p = log_p.double()
     p = (p - p.amax(-1, keepdim=True)).exp()
     cdf = p.cumsum(-1)
     total = cdf[..., -1:]
-    u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
     # u * total may round up to total; stay below, so that a trailing state of probability 0 is never met.
     threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
     # A row of NaN would give S: the loss is to tell of a diverged model, not an index out of bounds.

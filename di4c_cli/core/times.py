@@ -38,7 +38,7 @@ class Config(_Config):
         return self
 
     def sample(
-        self, n: int, generator: torch.Generator, device: torch.device | str
+        self, n: int, generator: torch.Generator, device: torch.device | str, step: int = 0
     ) -> tuple[Float[Tensor, " {n}"], Float[Tensor, " {n}"]]:
         """n pairs (t, s) with s < t, stratified over the batch, in float64."""
         order = torch.randperm(n, generator=generator, device=generator.device).to(device)

@@ -51,6 +51,10 @@ class Config(_Config):
     """AdamW's averaging."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decay."""
+    label_drop: float = Field(0.0, ge=0, le=1)
+    """Share of class labels that is hidden, from teacher and student alike: guidance needs models without."""
+    promote_every: int = Field(0, ge=0)
+    """Steps after which the student's weights become the teacher's (SDTT's rounds); 0: never."""
     clip: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 for no clipping."""
     ema: float = Field(0.998, ge=0, lt=1)
@@ -141,6 +145,8 @@ class Trainer:
         while self.step < config.steps:
             self._optimise(split)
             self.step += 1
+            if config.promote_every and self.step % config.promote_every == 0:
+                self._promote()
             self.elapsed = time.monotonic() - started
             if time.time() - self.status.heartbeat > HEARTBEAT:
                 self._breathe()
@@ -179,8 +185,10 @@ class Trainer:
             seed = step_seed(config.seed, self.step, part)
             torch.manual_seed(seed)  # dropout
             generator = torch.Generator(self.device).manual_seed(seed)
-            t, s = self.times.sample(len(rows), generator, self.device)
-            self._segment = Segment(self.cast, split[rows].to(self.device), t, s, generator)
+            t, s = self.times.sample(len(rows), generator, self.device, step=self.step)
+            batch = split[rows].to(self.device)
+            batch = batch.told(self.cast.process.space.num_classes, config.label_drop, generator)
+            self._segment = Segment(self.cast, batch, t, s, generator)
             total = self._weighted_loss(self._segment, progress).sum() / config.batch_size
             if total.requires_grad:  # not where every weight is 0
                 total.backward()
@@ -191,15 +199,36 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
 
+    def _promote(self) -> None:
+        """The student's weights become the teacher's: the next round distils what this one learned."""
+        teacher = self._promoted()
+        teacher.load_state_dict(self.model.state_dict())
+        self.run.log(f"step {self.step}: the student is the teacher from here on")
+
+    def _promoted(self) -> nn.Module:
+        """The teacher as a module of the student's kind.
+
+        Raises:
+            ValueError: it is another network.
+        """
+        teacher = self.cast.teacher
+        if (
+            not isinstance(teacher, nn.Module)
+            or teacher.state_dict().keys() != self.model.state_dict().keys()
+        ):
+            raise ValueError("train.promote_every: student and teacher must be the same network")
+        return teacher
+
     def _weighted_loss(self, segment: Segment, progress: float) -> Tensor:
         total = torch.zeros_like(segment.t)
         for kind, weight, loss in self.terms:
             w = weight.at(segment.t, progress)
-            if not w.any():  # a term of weight 0 is not computed
+            rows = w.nonzero().squeeze(1)
+            if not len(rows):  # a term is computed only where it has weight
                 continue
-            values = loss(segment)
+            values = loss(segment.restricted(rows))
             self._add(f"loss/{kind}", values.detach().mean())
-            total = total + w * values
+            total = total.index_add(0, rows, w[rows] * values)
         return total
 
     # -- what the run directory gets ---------------------------------------------------------
@@ -275,6 +304,8 @@ class Trainer:
             for name, p in zip(self.names, self.parameters, strict=True)
             for key, value in (self.optimizer.state[p] or untouched(p)).items()
         }
+        if self.config.promote_every:
+            state |= {f"teacher/{name}": value for name, value in self._promoted().state_dict().items()}
         counters = {"step": self.step, "ema_updates": self.ema.updates, "elapsed": self.elapsed}
         return state | {f"counter/{k}": torch.tensor(v, dtype=torch.float64) for k, v in counters.items()}
 
@@ -290,6 +321,9 @@ class Trainer:
         state = checkpoints.read_like(folder, checkpoints.TRAINING, self._training_state())
         for name, p in zip(self.names, self.parameters, strict=True):
             self.optimizer.state[p] = {key: state[f"{key}/{name}"].to(p.device) for key in untouched(p)}
+        if self.config.promote_every:
+            teacher = self._promoted()
+            teacher.load_state_dict({name: state[f"teacher/{name}"] for name in teacher.state_dict()})
         self.step = int(state["counter/step"])
         self.ema.updates = int(state["counter/ema_updates"])
         self.elapsed = float(state["counter/elapsed"])

@@ -18,7 +18,7 @@ from di4c_cli.errors import CheckpointError, RecipeError
 from di4c_cli.recipe import Recipe
 from di4c_cli.recipe_file._emit import to_toml
 from di4c_cli.recipe_file._lines import Key, dotted, key_lines, without_entry
-from di4c_cli.recipe_file._overrides import merge, parse_override, parse_overrides
+from di4c_cli.recipe_file._overrides import Override, defects, merge, parse_override, parse_overrides
 from di4c_cli.recipe_file._problems import Source, problem_lines
 from di4c_cli.recipe_file._schema import json_schema as _json_schema
 from di4c_cli.recipe_file._walk import child, contains
@@ -59,7 +59,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}", "`di4c recipes` lists the shipped recipes") from None
     lines = key_lines(text)
-    recipe, origins = _check(values, overrides, file, lines)
+    parsed = parse_overrides(overrides)
+    recipe, origins = _check(values, [*defects(values, parsed), *parsed], file, lines)
     return LoadedRecipe(recipe, path.stem, path, text, origins)
 
 
@@ -70,7 +71,8 @@ def load_resolved(
 
     `path` is the file it stands in; origins are those of the run, unless overridden.
     """
-    recipe, origins = _check(_config(resolved, path), overrides, _shown_path(path), {})
+    parsed = parse_overrides(overrides)
+    recipe, origins = _check(_config(resolved, path), parsed, _shown_path(path), {})
     told = {key: entry.get("origin", "default") for key, entry in resolved.get("values", {}).items()}
     for key, origin in origins.items():
         origins[key] = origin if origin == "override" else told.get(key, "default")
@@ -110,14 +112,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _check(
-    values: dict[str, Any], overrides: Sequence[str], file: str, lines: dict[Key, int]
+    values: dict[str, Any], overrides: list[Override], file: str, lines: dict[Key, int]
 ) -> tuple[Recipe, dict[str, str]]:
     """Merge overrides into plain values, validate, and tell where every value came from."""
-    parsed = parse_overrides(overrides)
-    for override in parsed:
+    for override in overrides:
         shortened = merge(values, override, Recipe)
         lines = without_entry(lines, override.key) if shortened else lines
-    source = Source(Recipe, values, file, lines, parsed)
+    source = Source(Recipe, values, file, lines, overrides)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

@@ -52,6 +52,19 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     return [Override(text, as_key(key), value) for text, key, value in parsed]
 
 
+def defects(values: dict[str, Any], overrides: Sequence[Override]) -> list[Override]:
+    """What a recipe's `[defects]` table sets where `parity = true`, by the file or by an override."""
+    given = [override.value for override in overrides if override.key == ("parity",)]
+    parity, table = (given or [values.get("parity")])[-1], values.get("defects")
+    if parity is not True or not isinstance(table, dict):
+        return []
+    return [
+        Override(f"parity=true ({key})", as_key(key), value)
+        for key, value in table.items()
+        if _KEY.fullmatch(key)
+    ]
+
+
 def as_key(text: str) -> Key:
     """A dotted key's parts; whole numbers are indices."""
     return tuple(int(part) if part.isdecimal() else part for part in text.split("."))

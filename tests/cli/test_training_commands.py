@@ -279,14 +279,14 @@ def test_sample_passes_everything_on(run, pipeline):
 
 
 def test_eval_passes_everything_on(run, pipeline):
-    line = "--steps 1,2 --num 9 --seeds 0,2 --metrics fd,valid --models teacher --out o --device cpu a.b=1"
+    line = "--steps 1,2 --num 9 --seeds 0,2 --metrics fd,valid --models teacher --guidance 0,1.5 --out o --device cpu a.b=1"
     result = run("eval", "toy", *line.split(), "--json", "--quiet")
     assert json.loads(result.stdout) == EVALUATION
     options = pipeline.calls[0][1]
     options.pop("progress")
     assert options == {
         "source": "toy", "steps": [1, 2], "num": 9, "seeds": [0, 2], "metrics": ["fd", "valid"],
-        "models": ["teacher"], "out": "o", "device": "cpu", "overrides": ["a.b=1"],
+        "models": ["teacher"], "guidance": [0.0, 1.5], "out": "o", "device": "cpu", "overrides": ["a.b=1"],
     }  # fmt: skip
     assert run("eval", "toy", "--out", "o").stdout.splitlines()[-2:] == EVALUATION["files"]
     run("eval", "toy")

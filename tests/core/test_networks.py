@@ -147,7 +147,7 @@ def test_a_student_starts_as_its_teacher(kind):
     teacher, student = denoisers(kind, lam_std=0)
     x, t, label, lam = inputs()
     before = student.mixture(x, t, lam, label).log_p
-    students.init_from(student, teacher)
+    students.init_from(student, teacher.state_dict())
     wanted = teacher(x, t, label).log_p[:, None].expand(-1, L, -1, -1)
     assert torch.allclose(student.mixture(x, t, lam, label).log_p, wanted, atol=1e-5)
     assert not torch.allclose(before, wanted, atol=0.1)
@@ -157,13 +157,13 @@ def test_a_student_does_not_start_from_another_network(kind):
     _, student = denoisers(kind)
     other = next(k for k in SETTINGS if k != kind)
     with pytest.raises(ValueError, match="different networks"):
-        students.init_from(student, denoisers(other)[0])
+        students.init_from(student, denoisers(other)[0].state_dict())
     with pytest.raises(ValueError, match="different networks"):  # a teacher that knows lambda
-        students.init_from(denoisers(kind)[0], student)
+        students.init_from(denoisers(kind)[0], student.state_dict())
     before = {name: p.clone() for name, p in student.state_dict().items()}
     wider = config_class("networks", kind)(**{**SETTINGS[kind], "width": 32}).build(SPACE, lam=False)
     with pytest.raises(ValueError, match="different networks"):
-        students.init_from(student, NetworkDenoiser(wider, student.parameterization))
+        students.init_from(student, NetworkDenoiser(wider, student.parameterization).state_dict())
     assert all(torch.equal(p, before[name]) for name, p in student.state_dict().items())
 
 

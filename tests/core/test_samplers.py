@@ -11,7 +11,16 @@ from di4c_cli.core.datasets import toy
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.metrics.tv import law_of_plan, total_variation
 from di4c_cli.core.processes import gaussian, masked, uniform
-from di4c_cli.core.samplers import Call, ancestral, per_row, sample, tau_leaping
+from di4c_cli.core.samplers import (
+    Call,
+    analytic,
+    ancestral,
+    network_calls,
+    per_row,
+    predictor_corrector,
+    sample,
+    tau_leaping,
+)
 from di4c_cli.core.space import NEVER, StateSpace
 from di4c_cli.core.teachers.exact import ExactDenoiser
 
@@ -72,7 +81,9 @@ CHAIN = toy.markov(3, 3, 1.5, 7)
 
 
 def test_every_sampler_is_tested():
-    assert kinds("samplers") == ["ancestral", "tau_leaping"]
+    here = ["analytic", "ancestral", "predictor_corrector", "tau_leaping"]
+    revealing = ["halton", "maskgit"]  # tests/core/test_reveal_samplers.py
+    assert kinds("samplers") == sorted(here + revealing)
 
 
 def test_an_oracle_steps_back_through_the_forward_process(config):
@@ -122,6 +133,49 @@ def test_many_draws_from_one_x_t_are_independent(config):
     for row in range(2):
         wanted = torch.einsum("a,b->ab", *p[row]).flatten()
         assert chi_square_z(index_of(x_s[row], S).bincount(minlength=S**2), wanted) < 4
+
+
+# the analytic step
+
+
+def test_the_analytic_step_is_sedds_formula_and_the_law_of_ancestral(config):
+    """Scores from a denoiser, exp(-dsigma Q) by inverting the kernel, and the law that ancestral draws from."""
+    process = config.build(StateSpace(shape=(1,), num_states=3))
+    S, t, s = process.space.num_states, 0.7, 0.4
+    times = (torch.full((S,), u, dtype=torch.float64) for u in (t, s))
+    x_t = torch.arange(S)[:, None]
+    p = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    log_p = torch.full((S, 1, S), NEVER, dtype=torch.float64)
+    log_p[..., :3] = p.log()
+    if process.space.mask_id is not None:  # what is visible is certain
+        log_p = log_p.where(
+            x_t[..., None] == process.mask_id,
+            torch.full_like(log_p, NEVER).scatter(-1, x_t[..., None], 0.0),
+        )
+    everywhere = torch.arange(S)[:, None]
+    q_t = process.log_likelihood(everywhere, torch.full((S,), t).double()).exp()[:, 0].T  # [x_0, x_t]
+    q_s = process.log_likelihood(everywhere, torch.full((S,), s).double()).exp()[:, 0].T
+    if process.space.mask_id is not None:
+        q_t[process.mask_id], q_s[process.mask_id] = torch.eye(S).double()[process.mask_id].expand(2, -1)
+    step = torch.linalg.solve(q_s, q_t)  # q_{t|s}, since q_t = q_s q_{t|s}
+    sampler = analytic.Config().build(process)
+    law = ProductLaw.dense(log_p)
+    drawn = sampler.step(law, x_t, *times, seeded(), num=20_000)
+    for row in range(S):
+        p_row = log_p[row, 0].exp()
+        if (p_row * q_t[:, row]).sum() == 0:
+            continue
+        score = (p_row / q_t[:, row].clamp(min=1e-300)).nan_to_num(posinf=0.0) @ q_t
+        back = torch.linalg.solve(step.T, score)  # exp(-dsigma Q) score
+        wanted = back * step[:, row]
+        wanted = wanted.clamp(min=0) / wanted.clamp(min=0).sum()
+        assert chi_square_z(drawn[row, :, 0].bincount(minlength=S), wanted) < 4
+        by_way_of_x_0 = (
+            ancestral.Config()
+            .build(process)
+            .step(ProductLaw.dense(log_p[row : row + 1]), x_t[row : row + 1], t, s, seeded(1), 20_000)
+        )
+        assert chi_square_z(by_way_of_x_0[0, :, 0].bincount(minlength=S), wanted) < 4
 
 
 # tau-leaping
@@ -216,7 +270,9 @@ def test_the_last_call_draws_or_takes_the_mode():
     sampler, model = ancestral.Config().build(process), Certain()
     plan = [Call(model, 1.0, 0.4), Call(model, 0.4, 0.0)]
     label = torch.arange(500)
-    modes = sample(sampler, plan, process, 500, seeded(), "cpu", final="argmax", label=label)
+    modes = sample(
+        sampler, plan, process, 500, seeded(), "cpu", config=ancestral.Config(final="argmax"), label=label
+    )
     before_last = model.calls[1][0]
     assert torch.equal(modes, torch.where(before_last == 3, 1, before_last))  # what is visible stays
     assert (before_last == 3).any()
@@ -263,3 +319,41 @@ def test_error_of_the_product_model_falls_as_one_over_k(joint, num_dims, num_sta
     assert scaled[1] < 0.9 * scaled[128]
     if joint == "markov":
         assert scaled[1] == pytest.approx(0.724, abs=1e-3)
+
+
+# predictor-corrector
+
+
+@pytest.mark.parametrize("name", ["masked", "gaussian", "uniform"])
+def test_correctors_keep_q_t(name):
+    """From x ~ q_t, many corrector leaps of the oracle leave q_t: its stationary law."""
+    process = PROCESSES[name].build(StateSpace(shape=(2,), num_states=3))
+    oracle, n, generator, S = ExactDenoiser(process, INDEPENDENT), 20_000, seeded(5), process.space.num_states
+    sampler = predictor_corrector.Config().build(process)
+    t = 0.3
+    q_t = forward_law(process, INDEPENDENT, t)
+    index = torch.multinomial(q_t, n, replacement=True, generator=generator)
+    start = torch.stack(torch.unravel_index(index, (S, S)), -1)
+    x = start
+    rate = process.forward_rates(x, per_row(t, x)).sum(-1).mean()
+    for _ in range(20):
+        x = sampler.correct(oracle(x, per_row(t, x)), x, t, 0.05 / rate.item(), generator)
+    assert (x != start).double().mean() > 0.2  # it moves,
+    assert total_variation(index_of(x, S).bincount(minlength=S**2) / n, q_t) < 0.04  # and stays q_t
+
+
+def test_correctors_are_planned_at_small_t_and_counted():
+    process = PROCESSES["gaussian"].build(StateSpace(shape=(3,), num_states=3))
+    config = predictor_corrector.Config(correctors=3, correct_below=0.4, t_last=0.1)
+    plan = config.plan(4, ExactDenoiser(process, CHAIN))
+    assert [round(call.t, 6) for call in plan] == [1, 0.7, 0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 0.1, 0.1]
+    leaps = [call.leap for call in plan if call.leap is not None]
+    assert leaps == pytest.approx([0.45] * 6)
+    assert network_calls(plan) == 10
+    # leaps cost a call each, so this is a plan of 4 steps and 10 calls; correctors bring it nearer the data
+    errors = []
+    for settings in (tau_leaping.Config(), predictor_corrector.Config(correct_below=0.6)):
+        sampler, steps = settings.build(process), settings.plan(12, ExactDenoiser(process, CHAIN))
+        x = sample(sampler, steps, process, 20_000, seeded(6), "cpu")
+        errors.append(total_variation(index_of(x, 3).bincount(minlength=27) / 20_000, CHAIN.flatten()))
+    assert errors[1] < errors[0]

@@ -1,9 +1,11 @@
 """The segment x_0 -> x_t -> x_s: what is computed, in which mode, and what carries gradient."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from di4c_cli.core import parameterization
+from di4c_cli.core import mixture, parameterization
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import consistency, datapoint, marginal
 from di4c_cli.core.networks import mlp
@@ -42,9 +44,11 @@ def test_nothing_is_computed_before_it_is_read(segment):
     datapoint.Config().build()(segment)
     assert vars(segment).keys() == given | {"x_t", "student_t"}
     marginal.Config().build()(segment)
-    assert vars(segment).keys() == given | {"x_t", "student_t", "teacher_t"}
+    assert vars(segment).keys() == given | {"x_t", "student_t", "teacher_law", "teacher_t"}
     consistency.Config().build()(segment)
-    assert vars(segment).keys() == given | {"x_t", "student_t", "teacher_t", "x_s", "student_s", "target"}
+    assert vars(segment).keys() == given | {
+        "x_t", "student_t", "teacher_law", "teacher_t", "x_s", "student_s", "target"
+    }  # fmt: skip
 
 
 def test_only_the_student_at_t_carries_gradient(segment):
@@ -114,3 +118,55 @@ def test_labels_reach_teacher_and_student(segment):
     assert [rows for rows, _ in seen] == [ROWS, ROWS * L, ROWS]  # teacher, target, student
     for rows, given in seen:
         assert torch.equal(given, label.repeat_interleave(rows // ROWS))
+
+
+def test_a_part_of_a_segment_shares_what_the_whole_has_computed(segment):
+    """Losses of some rows are those rows' losses, and the student runs once."""
+    calls = []
+    law = segment.cast.student.law
+    segment.cast.student.law = lambda *args, **options: calls.append(1) or law(*args, **options)
+    rows = torch.tensor([1, 4])
+    part = segment.restricted(rows)
+    for loss in (datapoint.Config().build(), marginal.Config().build()):
+        assert torch.allclose(loss(part), loss(segment)[rows])
+    assert calls == [1]
+    assert part.x_s.shape == (2, L, 16)
+    mask = segment.cast.process.mask_id
+    assert ((segment.x_t[rows][:, None] == mask) | (part.x_s == segment.x_t[rows][:, None])).all()
+    consistency.Config().build()(part)
+    assert "student_s" not in vars(segment)  # targets of the other rows are never computed
+    assert segment.restricted(torch.arange(ROWS)) is segment
+
+
+def test_a_mixture_teacher_steps_each_draw_with_a_lambda_of_its_own(segment):
+    """Round two: targets are marginals over K lambdas, and copy l of x_s comes from component l."""
+    cast = replace(segment.cast, teacher=segment.cast.student, teacher_draws=L)
+    second = Segment(cast, segment.batch, segment.t, segment.s, segment.generator)
+    law = second.teacher_law
+    assert law.log_p.shape[:2] == (ROWS, L)
+    assert torch.allclose(second.teacher_t.log_p, mixture.log_marginal(law.log_p))
+    seen = []
+
+    class Watching(ancestral.Ancestral):
+        def step(self, law, x_t, t, s, generator, num=1):
+            seen.append((law.log_p, x_t, num))
+            return super().step(law, x_t, t, s, generator, num)
+
+    watched = replace(cast, teacher_sampler=Watching(cast.process))
+    second = Segment(watched, segment.batch, segment.t, segment.s, segment.generator)
+    assert second.x_s.shape == (ROWS, L, 16)
+    log_p, x_t, num = seen[0]
+    assert num == 1
+    assert torch.equal(log_p, second.teacher_law.log_p.flatten(0, 1))
+    assert torch.equal(x_t, second.x_t.repeat_interleave(L, 0))
+
+
+def test_dropout_stays_on_in_targets_where_the_cast_says_so(segment):
+    seen = []
+    cast = replace(segment.cast, target_dropout=True)
+    student = cast.student
+    body = student.network.body
+    student.network.body = lambda *args: seen.append(student.training) or body(*args)
+    student.train()
+    _ = Segment(cast, segment.batch, segment.t, segment.s, segment.generator).student_s
+    assert seen == [True]

@@ -75,7 +75,7 @@ kind = "maskd"
         ("sample toy --format png", ["--format png: not for text data", "txt, jsonl, npz"]),
         ("sample digits --out one.png", ["--out one.png: png is one file per image", "give a folder"]),
         ("sample digits --out /dev/null/x", ["/dev/null/x: cannot be written", "choose another place"]),
-        ("sample digits --label 3", ["--label 3: digits is not a conditional model", "leave --label out"]),
+        ("sample digits --label 3", ["--label 3: digits is not told classes", "leave --label out"]),
         ("sample digits --guidance 1.5", ["--guidance 1.5: ", "leave --guidance out"]),
         ("sample digits --prefix a", ["--prefix a: ", "leave --prefix out"]),
         ("sample digits --steps 0", ["--steps", "greater than or equal to 1"]),

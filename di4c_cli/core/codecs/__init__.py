@@ -6,7 +6,7 @@ A file `<kind>.py` holds `Config(codecs.Config)` with `build() -> Codec`.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
@@ -24,6 +24,34 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, tokens: Int[Tensor, "N D"]) -> Any:
         """Images as floats (N, C, H, W) in [0, 1], or text as a list of N strings."""
+
+
+class ImageCodec(Codec):
+    """A codec of images of one size."""
+
+    modality: ClassVar[str] = "image"
+    image_shape: tuple[int, int, int]
+    """(C, H, W) of the images, which need not be the grid of tokens."""
+
+    @abstractmethod
+    def encode(self, images: Float[Tensor, "N C H W"]) -> Int[Tensor, "N D"]:
+        """Tokens of images in [0, 1]."""
+
+
+class TextCodec(Codec):
+    """A codec of running text."""
+
+    modality: ClassVar[str] = "text"
+    document_end: int | None = None
+    """The token between documents, where there is one."""
+
+    @abstractmethod
+    def tokenize(self, text: str) -> Int[Tensor, " n"]:
+        """Tokens of a text of any length, without padding.
+
+        Raises:
+            ValueError: a character that has no token.
+        """
 
 
 class Config(_Config, ABC):

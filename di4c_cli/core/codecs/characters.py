@@ -9,16 +9,15 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from di4c_cli.core import codecs
-from di4c_cli.core.codecs import Codec
+from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.space import StateSpace
 
 PADDING = "_"
 
 
-class CharacterCodec(Codec):
+class CharacterCodec(TextCodec):
     """State 0 is the padding, state k the k-th character of the alphabet."""
 
-    modality: ClassVar[str] = "text"
     padding_id: ClassVar[int] = 0
 
     def __init__(self, length: int, alphabet: str) -> None:
@@ -26,6 +25,7 @@ class CharacterCodec(Codec):
         self.length = length
         self.alphabet = alphabet
         self._symbols = PADDING + alphabet
+        self._state = {symbol: k for k, symbol in enumerate(self._symbols)}
 
     def encode(self, texts: Sequence[str]) -> Int[Tensor, "N D"]:
         """Strings of at most `length` characters of the alphabet; an underscore is padding.
@@ -33,9 +33,19 @@ class CharacterCodec(Codec):
         Raises:
             KeyError: a character outside the alphabet.
         """
-        state = {symbol: k for k, symbol in enumerate(self._symbols)}
-        rows = [[state[c] for c in text.ljust(self.length, PADDING)] for text in texts]
+        rows = [[self._state[c] for c in text.ljust(self.length, PADDING)] for text in texts]
         return torch.tensor(rows, dtype=torch.int64).view(-1, self.length)
+
+    def tokenize(self, text: str) -> Int[Tensor, " n"]:
+        """States of the characters of a text, as many as it has; the padding is no character.
+
+        Raises:
+            ValueError: a character outside the alphabet.
+        """
+        foreign = sorted(set(text) - set(self.alphabet))
+        if foreign:
+            raise ValueError(f"{text[:40]!r} holds {foreign[0]!r}, which is not in the alphabet")
+        return torch.tensor([self._state[c] for c in text], dtype=torch.int64)
 
     def decode(self, tokens: Int[Tensor, "N D"]) -> list[str]:
         """Strings without the padding at the end; padding inside a string (not a valid one) shows as "_"."""

@@ -1,23 +1,20 @@
 """Pixels: grey or colour values in [0, 1], quantised to equal levels."""
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import codecs
-from di4c_cli.core.codecs import Codec
+from di4c_cli.core.codecs import ImageCodec
 from di4c_cli.core.space import StateSpace
 
 
-class PixelCodec(Codec):
+class PixelCodec(ImageCodec):
     """State k of a position is the k-th of `levels` equal bins of [0, 1]; positions run over (C, H, W)."""
 
-    modality: ClassVar[str] = "image"
-
     def __init__(self, shape: tuple[int, int, int], levels: int) -> None:
+        self.image_shape = shape
         self.space = StateSpace(shape=shape, num_states=levels)
         self.levels = levels
 

@@ -14,7 +14,7 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class StateCodec(Codec):
-    """A point of S^D is shown as D digits in base S."""
+    """A point of S^D is shown as D digits in base S; with more states than digits, as D numbers."""
 
     modality: ClassVar[str] = "text"
 
@@ -22,6 +22,8 @@ class StateCodec(Codec):
         self.space = StateSpace(shape=(num_dims,), num_states=num_states)
 
     def decode(self, tokens: Int[Tensor, "N D"]) -> list[str]:
+        if self.space.num_states > len(DIGITS):
+            return [" ".join(map(str, row)) for row in tokens.tolist()]
         return ["".join(DIGITS[k] for k in row) for row in tokens.tolist()]
 
 
@@ -30,7 +32,7 @@ class Config(codecs.Config):
 
     num_dims: int = Field(ge=1)
     """Positions (D)."""
-    num_states: int = Field(ge=2, le=len(DIGITS))
+    num_states: int = Field(ge=2)
     """States of one position (S)."""
 
     def build(self) -> StateCodec:

@@ -38,6 +38,8 @@ class Trial:
     """A folder for what is costly and reusable (evaluation classifiers)."""
     device: torch.device | str = "cpu"
     """Where the plan's models are; samples are on the CPU."""
+    label: Int[Tensor, " N"] | None = None
+    """The classes asked for, where the models are told; for the floor, those of the data."""
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ def nll_bound(
     chain: torch.Generator,
     latents: torch.Generator,
     num_latents: int,
+    label: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, " B"]:
     """One estimate of the bound for each x_0, nats.
 
@@ -40,7 +41,7 @@ def nll_bound(
     nats = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
     for call in plan:
         t = torch.full((len(x_0),), call.t, dtype=torch.float64, device=x_0.device)
-        law = call.denoiser.law(x_t, t, generator=latents, num_latents=num_latents)
+        law = call.denoiser.law(x_t, t, label, generator=latents, num_latents=num_latents)
         if call.s == 0:
             return nats - law.log_joint(x_0[:, None])[:, 0]
         s = torch.full_like(t, call.s)
@@ -77,11 +78,12 @@ class NllBound:
     def __call__(self, trial: Trial) -> dict[str, float]:
         if trial.plan is None:
             return {}
-        x_0 = spread(trial.dataset.test, self.num).x_0.to(trial.device)
-        chain, latents = (torch.Generator(x_0.device).manual_seed(trial.seed) for _ in range(2))
+        chain, latents = (torch.Generator(trial.device).manual_seed(trial.seed) for _ in range(2))
+        items = spread(trial.dataset.test, self.num).to(trial.device)
+        items = items.told(trial.process.space.num_classes, 0.0, chain)
         bounds = [
-            nll_bound(trial.plan, trial.process, part, chain, latents, self.num_latents)
-            for part in x_0.split(self.batch)
+            nll_bound(trial.plan, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
+            for part in (items[rows] for rows in torch.arange(len(items)).split(self.batch))
         ]
         return {"nll_bound": torch.cat(bounds).mean().item()}
 

@@ -8,7 +8,7 @@ A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Ne
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from di4c_cli.core.space import StateSpace
 
 class Network(nn.Module, ABC):
     """Raw network. Parameters for lambda have "lam" in their name: a student's surplus over its teacher."""
+
+    sees_time: ClassVar[bool] = True
+    """Whether the output depends on t."""
 
     @abstractmethod
     def body(

@@ -73,6 +73,10 @@ class ForwardProcess(ABC):
     ) -> Float[Tensor, "N D S"]:
         """Rates per unit of t of the reverse jump process x_t -> k, 0 at k = x_t (tauLDR, Proposition 3)."""
 
+    @abstractmethod
+    def forward_rates(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """Rates per unit of t of the forward jump process x_t -> k, 0 at k = x_t."""
+
 
 class Config(_Config, ABC):
     """What every process is told: nothing yet."""

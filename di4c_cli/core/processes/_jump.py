@@ -35,6 +35,10 @@ class JumpProcess(ForwardProcess):
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         """R_t(., x): forward rates into x, the diagonal included."""
 
+    @abstractmethod
+    def rate_rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """R_t(x, .): forward rates out of x, the diagonal included."""
+
     def sample_prior(
         self, n: int, generator: torch.Generator, device: torch.device | str
     ) -> Int[Tensor, "n D"]:
@@ -80,3 +84,6 @@ class JumpProcess(ForwardProcess):
         quotient = (log_p.double() - self.log_likelihood(x_t, t)).exp()
         rates = self.rate_columns(x_t, t) * self.push(quotient, t)
         return rates.scatter(-1, x_t[..., None], 0.0)
+
+    def forward_rates(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        return self.rate_rows(x_t, t).scatter(-1, x_t[..., None], 0.0)

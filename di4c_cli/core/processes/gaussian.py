@@ -119,6 +119,9 @@ class GaussianProcess(JumpProcess):
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.rate_base.T.to(x.device)[x] * self.rate_scale(t)[:, None, None]
 
+    def rate_rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        return self.rate_base.to(x.device)[x] * self.rate_scale(t)[:, None, None]
+
 
 class Config(processes.Config):
     """Discretised Gaussian process."""

@@ -116,6 +116,11 @@ class MaskedProcess(processes.ForwardProcess):
         rates[..., self.mask_id] = 0
         return rates * (x_t == self.mask_id)[..., None]
 
+    def forward_rates(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        rates = torch.zeros(*x_t.shape, self.space.num_states, dtype=torch.float64, device=x_t.device)
+        rates[..., self.mask_id] = (self.mask_rate(t) / (1 - self.mask_prob(t)))[:, None]
+        return rates * (x_t != self.mask_id)[..., None]
+
     def _stay(self, t: Tensor, s: Tensor) -> Tensor:
         """Probability that a mask at t is still one at s."""
         return self.mask_prob(s) / self.mask_prob(t)

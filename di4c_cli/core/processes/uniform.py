@@ -46,6 +46,9 @@ class UniformProcess(JumpProcess):
         into = torch.full((*x.shape, S), 1 / S, dtype=torch.float64, device=x.device)
         return scale * into.scatter(-1, x[..., None], 1 / S - 1)
 
+    def rate_rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        return self.rate_columns(x, t)  # symmetric like the kernel
+
 
 class Config(processes.Config):
     """Uniform process."""

@@ -5,7 +5,7 @@ A file `<kind>.py` holds `Config(samplers.Config)` with `build(process) -> Sampl
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,9 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
-from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.samplers._kept import Cached, FixedLatent, once_each
 
 
 class Sampler(ABC):
@@ -34,6 +35,17 @@ class Sampler(ABC):
     ) -> Int[Tensor, "B {num} D"]:
         """`num` draws of x_s for each x_t."""
 
+    def correct(
+        self,
+        law: ProductLaw,
+        x_t: Int[Tensor, "B D"],
+        t: float,
+        leap: float,
+        generator: torch.Generator,
+    ) -> Int[Tensor, "B D"]:
+        """A corrector's leap at time t, which leaves q_t as it is; only samplers that plan one have it."""
+        raise NotImplementedError
+
 
 def per_row(time: float | Tensor, x: Int[Tensor, "B D"]) -> Float[Tensor, " B"]:
     """A time shared by the batch, or one for each row, as a float64 row vector."""
@@ -42,15 +54,22 @@ def per_row(time: float | Tensor, x: Int[Tensor, "B D"]) -> Float[Tensor, " B"]:
 
 @dataclass(frozen=True)
 class Call:
-    """One network call of a sampling run: `denoiser` steps from t to s."""
+    """One call of a sampling run: `denoiser` steps from t to s."""
 
     denoiser: Denoiser
     t: float
     s: float
+    leap: float | None = None
+    """Length of a corrector's leap at t = s, in place of a step."""
 
 
 Plan = Sequence[Call]
-"""The calls that make a sample, from t = 1 to s = 0; its length is the NFE."""
+"""The calls that make a sample, from t = 1 to s = 0."""
+
+
+def network_calls(plan: Plan) -> int:
+    """NFE: network calls for one sample, both of a guided call counted."""
+    return sum(getattr(call.denoiser, "calls", 1) for call in plan)
 
 
 class Config(_Config, ABC):
@@ -60,6 +79,10 @@ class Config(_Config, ABC):
     """Whether the last call draws x_0 or takes the most probable state of each position."""
     t_last: float | None = Field(None, gt=0, lt=1)
     """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
+    latent: Literal["fresh", "fixed"] = "fresh"
+    """Lambda for each sample: new at every call (the paper), or one for the whole run."""
+    cache: bool = False
+    """Call the network only where a step changed something: exact if it sees no time and lambda is fixed."""
 
     @abstractmethod
     def build(self, process: ForwardProcess) -> Sampler:
@@ -75,10 +98,20 @@ class Config(_Config, ABC):
     def plan(
         self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0
     ) -> Plan:
-        """K calls by `model`, the last `teacher_steps` of them by the teacher (hybrid)."""
+        """K calls by `model`, the last `teacher_steps` of them by the teacher (hybrid).
+
+        Raises:
+            ValueError: `cache` where calls would differ.
+        """
         times = self.times(steps)
         last = [teacher] * teacher_steps if teacher is not None else []
         denoisers = [model] * (steps - len(last)) + last
+        for denoiser in denoisers if self.cache else []:
+            latent = self.latent == "fresh" and not isinstance(denoiser, ProductDenoiser)
+            if latent or getattr(denoiser, "sees_time", True):
+                raise ValueError(
+                    'cache is exact only for networks that see no time, and with latent = "fixed"'
+                )
         return [Call(d, t, s) for d, t, s in zip(denoisers, times, times[1:], strict=False)]
 
 
@@ -91,16 +124,40 @@ def sample(
     generator: torch.Generator,
     device: torch.device | str,
     *,
-    final: str = "sample",
+    config: Config | None = None,
     label: Int[Tensor, " {num}"] | None = None,
+    known: Int[Tensor, " D"] | None = None,
 ) -> Int[Tensor, "{num} D"]:
-    """Run a plan from the prior to x_0."""
-    x = process.sample_prior(num, generator, device)
-    for call in plan:
+    """Run a plan from the prior to x_0.
+
+    Args:
+        config: how the run ends and what it keeps; unset: the last call draws, nothing is kept.
+        known: states that are given, -1 where a position is free; put back after every step.
+    """
+    x = _given(process.sample_prior(num, generator, device), known)
+    for call in plan if config is None else _keeping(plan, config, generator):
         law = call.denoiser(x, per_row(call.t, x), label, generator=generator)
-        if call.s > 0:
+        if call.leap is not None:
+            x = sampler.correct(law, x, call.t, call.leap, generator)
+        elif call.s > 0:
             x = sampler.step(law, x, call.t, call.s, generator)[:, 0]
         else:
-            x_0 = law.mode() if final == "argmax" else law.draw(generator)[:, 0]
+            x_0 = law.mode() if config and config.final == "argmax" else law.draw(generator)[:, 0]
             x = process.finish(x_0, x)
+        x = _given(x, known)
     return x
+
+
+def _keeping(plan: Plan, config: Config, generator: torch.Generator) -> Plan:
+    """The plan with lambda fixed or laws kept, as the config says; for one batch."""
+    denoisers = [call.denoiser for call in plan]
+    if config.latent == "fixed":
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        denoisers = once_each(denoisers, lambda denoiser: FixedLatent(denoiser, seed))
+    if config.cache:
+        denoisers = once_each(denoisers, Cached)
+    return [replace(call, denoiser=denoiser) for call, denoiser in zip(plan, denoisers, strict=True)]
+
+
+def _given(x: Int[Tensor, "N D"], known: Int[Tensor, " D"] | None) -> Int[Tensor, "N D"]:
+    return x if known is None else torch.where(known >= 0, known, x)

@@ -27,10 +27,15 @@ class TauLeaping(samplers.Sampler):
     ) -> Int[Tensor, "B {num} D"]:
         t, s = samplers.per_row(t, x_t), samplers.per_row(s, x_t)
         expected = self.process.reverse_rates(law.log_p, x_t, t) * (t - s)[:, None, None]  # jumps x_t -> k
-        expected = expected.repeat_interleave(num, 0)
         x = x_t.repeat_interleave(num, 0)
-        leap = self._all_jumps if self.process.ordinal else self._one_jump
-        return leap(x, expected, generator).unflatten(0, (-1, num))
+        return self.leap(x, expected.repeat_interleave(num, 0), generator).unflatten(0, (-1, num))
+
+    def leap(
+        self, x: Int[Tensor, "N D"], expected: Float[Tensor, "N D S"], generator: torch.Generator
+    ) -> Int[Tensor, "N D"]:
+        """Where x is after a leap with that many expected jumps to each state."""
+        jump = self._all_jumps if self.process.ordinal else self._one_jump
+        return jump(x, expected, generator)
 
     def _all_jumps(self, x: Tensor, expected: Tensor, generator: torch.Generator) -> Tensor:
         jumps = torch.poisson(expected.to(generator.device), generator).to(x.device)

@@ -4,10 +4,10 @@ A file `<kind>.py` holds `Config(students.Config)` with `build(...)`, giving a m
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Mapping
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from di4c_cli.core import networks
 from di4c_cli.core.component import Config as _Config
@@ -19,8 +19,11 @@ class Config(_Config, ABC):
 
     num_latents: int = Field(16, ge=1)
     """L: draws of lambda for each data point in the losses; below 16 lambda is hardly used."""
-    init: Literal["teacher", "scratch"] = "teacher"
-    """Start from the teacher's weights (where the networks agree), or fresh."""
+    init: str = "teacher"
+    """Start from the "teacher"'s weights, from "scratch", or from those of another checkpoint folder."""
+
+    target_dropout: bool = False
+    """Dropout stays on where the consistency target is computed (a defect of the paper's pixel code)."""
 
     @property
     def draws(self) -> int:
@@ -32,13 +35,13 @@ class Config(_Config, ABC):
         """The untrained student."""
 
 
-def init_from(student: nn.Module, teacher: nn.Module) -> None:
-    """Copy the teacher's weights into the student; only parameters made for lambda may be missing.
+def init_from(student: nn.Module, given: Mapping[str, Tensor]) -> None:
+    """Copy a teacher's weights into the student; only parameters made for lambda may be missing.
 
     Raises:
         ValueError: the networks differ in anything else.
     """
-    own, given = student.state_dict(), teacher.state_dict()
+    own = student.state_dict()
     foreign = given.keys() - own.keys() | {name for name in own.keys() - given.keys() if "lam" not in name}
     foreign |= {name for name in own.keys() & given.keys() if own[name].shape != given[name].shape}
     if foreign:

@@ -19,6 +19,8 @@ class Config(_Config, ABC):
 
     trained: ClassVar[bool] = True
     """Whether `di4c train-teacher` makes it; if not, it needs no checkpoint."""
+    mixture: ClassVar[bool] = False
+    """Whether it is a mixture, an earlier round's student, and draws a lambda of its own at every call."""
 
     @abstractmethod
     def build(

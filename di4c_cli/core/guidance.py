@@ -1,0 +1,71 @@
+"""Classifier-free guidance (arXiv 2207.12598) as a wrapper: two calls of a denoiser read as one."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
+from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.samplers import Plan
+
+
+class Guided(ProductDenoiser):
+    """log p proportional to (1 + w) log p(. | label) - w log p(. | no label), position by position.
+
+    Both calls see the same draw of lambda: the generator is put back between them.
+    """
+
+    calls = 2
+
+    def __init__(self, denoiser: Denoiser, scale: float, num_classes: int) -> None:
+        self.denoiser = denoiser
+        self.scale = scale
+        self.no_label = num_classes
+
+    def __call__(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> ProductLaw:
+        """Raises ValueError without a label or a generator."""
+        if label is None or generator is None:
+            raise ValueError("guidance needs a class label")
+        state = generator.get_state()
+        with_label = self.denoiser(x_t, t, label, generator=generator)
+        generator.set_state(state)
+        without = self.denoiser(x_t, t, torch.full_like(label, self.no_label), generator=generator)
+        w = self.scale
+        return ProductLaw(
+            lambda positions: (
+                (1 + w) * with_label.read(positions) - w * without.read(positions)
+            ).log_softmax(-1),
+            x_t.shape[1],
+        )
+
+
+class Config(_Config):
+    """How strongly samples are drawn towards their class."""
+
+    scale: float = Field(0.0, ge=0)
+    """Guidance weight w; 0 leaves the second call out."""
+    ramp: Literal["constant", "linear"] = "constant"
+    """The same w in every call, or growing from 0 in the first to w in the last (MaskGIT)."""
+
+    def over(self, plan: Plan, num_classes: int) -> Plan:
+        """The plan with every call guided; calls of weight 0 stay single."""
+        last = len(plan) - 1
+        weights = [
+            self.scale * (k / last if last and self.ramp == "linear" else 1.0) for k in range(len(plan))
+        ]
+        return [
+            replace(call, denoiser=Guided(call.denoiser, w, num_classes)) if w else call
+            for call, w in zip(plan, weights, strict=True)
+        ]

@@ -1,0 +1,50 @@
+"""Predictor-corrector tau-leaping (tauLDR, Section 4.4): leaps that keep q_t, between those that lower t."""
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from di4c_cli.core import samplers
+from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.samplers import Call, Plan
+from di4c_cli.core.samplers.tau_leaping import TauLeaping
+
+
+class PredictorCorrector(TauLeaping):
+    """Tau-leaping, and correctors at rate R_t + reverse rate: a chain whose stationary law is q_t."""
+
+    def correct(
+        self, law: ProductLaw, x_t: Int[Tensor, "B D"], t: float, leap: float, generator: torch.Generator
+    ) -> Int[Tensor, "B D"]:
+        times = samplers.per_row(t, x_t)
+        rates: Float[Tensor, "B D S"] = self.process.reverse_rates(law.log_p, x_t, times)
+        rates = rates + self.process.forward_rates(x_t, times)
+        return self.leap(x_t, rates * leap, generator)
+
+
+class Config(samplers.Config):
+    """Tau-leaping with corrector leaps at small t."""
+
+    correctors: int = Field(10, ge=1)
+    """Corrector leaps after each step; each is a network call, counted in the NFE beside the K steps."""
+    correct_below: float = Field(0.1, gt=0, le=1)
+    """Largest t at which there are any."""
+    corrector_length: float = Field(1.5, gt=0)
+    """Length of a corrector's leap, in steps."""
+
+    def build(self, process: ForwardProcess) -> PredictorCorrector:
+        return PredictorCorrector(process)
+
+    def plan(
+        self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0
+    ) -> Plan:
+        calls: list[Call] = []
+        for call in super().plan(steps, model, teacher, teacher_steps):
+            calls.append(call)
+            if 0 < call.s <= self.correct_below:
+                leap = self.corrector_length * (call.t - call.s)
+                calls += [Call(call.denoiser, call.s, call.s, leap)] * self.correctors
+        return calls
