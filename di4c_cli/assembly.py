@@ -18,6 +18,7 @@ from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.trainer import Trainer
+from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
@@ -135,12 +136,15 @@ def build_cast(
         built(loaded.path, "student.init", lambda: init_from(model, given))
     if isinstance(guide, torch.nn.Module):
         guide.to(device)
+    if recipe.train.promote_every:
+        built(loaded.path, "train.promote_every", lambda: same_network(model, guide))
     cast = Cast(
         process=process,
         student=model,
         num_latents=recipe.student.draws,
         teacher=guide,
         teacher_draws=recipe.student.draws if recipe.teacher.mixture else 1,
+        noise_ahead=recipe.times.ahead,
         target_dropout=recipe.student.target_dropout,
         teacher_sampler=built(loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)),
     )
@@ -168,17 +172,22 @@ def rehearse(
 
     With two draws of lambda, however many the run has: full-size laws are gigabytes.
     """
+    segment, _ = first_segment(cast, settings, data, device)
+    table = "teacher.losses" if role == "teacher" else "losses"
+    with torch.no_grad():
+        for number, section in enumerate(settings.losses):
+            built(loaded.path, f"{table}.{number}", lambda section=section: section.build()(segment))
+
+
+def first_segment(cast: Cast, settings: Any, data: Dataset, device: torch.device) -> tuple[Segment, int]:
+    """One data point with at most two draws of lambda, and the rows that this makes."""
     cast.student.to(device)
     generator = torch.Generator(device).manual_seed(0)
     batch = data.train[torch.arange(1)].to(device).told(cast.process.space.num_classes, 0.0, generator)
     t, s = settings.times.sample(len(batch), generator, device)
     few = min(2, cast.num_latents)
     small = replace(cast, num_latents=few, teacher_draws=min(few, cast.teacher_draws))
-    segment = Segment(small, batch, t, s, generator)
-    table = "teacher.losses" if role == "teacher" else "losses"
-    with torch.no_grad():
-        for number, section in enumerate(settings.losses):
-            built(loaded.path, f"{table}.{number}", lambda section=section: section.build()(segment))
+    return Segment(small, batch, t, s, generator), few
 
 
 class Previewer:
@@ -208,30 +217,3 @@ class Previewer:
                     )
                 drawn[key] = self.kept[key]
         write_preview(self.house.codec, drawn, self.run.path / "samples" / f"step-{step}")
-
-
-def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None) -> dict[str, Any]:
-    """Build everything, train nothing: sizes, files and memory that a run would take."""
-    house = House.build(loaded.recipe, loaded.path)
-    data = house.dataset()
-    device = torch.device("cpu")
-    cast, model, folder, settings = build_cast(loaded, role, house, data, device, teacher)
-    rehearse(loaded, role, cast, settings, data, device)
-    parameters = sum(p.numel() for p in model.parameters())
-    space, config = house.process.space, settings.train
-    rows = -(-config.batch_size // config.accumulate) * cast.num_latents
-    law_mb = 4 * rows * space.num_dims * space.num_states / 2**20
-    return {
-        "recipe": loaded.name,
-        "role": role,
-        "parameters": parameters,
-        "state_space": {"num_dims": space.num_dims, "num_states": space.num_states},
-        "train_items": len(data.train),
-        "test_items": len(data.test),
-        "steps": config.steps,
-        "batch_size": config.batch_size,
-        "teacher": str(folder) if folder else loaded.recipe.teacher.kind,
-        "weights_mb": 5 * 4 * parameters / 2**20,  # weights, gradients, two moments, average
-        "law_mb": law_mb,
-        "would_write": str(runs_root() / loaded.name / f"{role}-<n>"),
-    }

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from di4c_cli.core.component import Config, section
 from di4c_cli.core.guidance import Config as Guidance
@@ -113,3 +113,9 @@ class Recipe(Config):
     """Defaults of `di4c eval`."""
     metrics: list[MetricSection] = Field([])
     """What `di4c eval` measures."""
+
+    @model_validator(mode="after")
+    def _guided_by_classes(self) -> "Recipe":
+        if not self.classes and (self.guidance.scale or any(self.eval.guidance)):
+            raise ValueError("guidance needs models that are told classes: set classes")
+        return self

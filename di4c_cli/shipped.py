@@ -1,4 +1,4 @@
-"""What comes with the program: recipes and the small teacher (standard library only)."""
+"""What comes with the program: recipes, a small teacher and a codebook (standard library only)."""
 
 import difflib
 import tomllib
@@ -46,7 +46,12 @@ def find_recipe(text: str) -> Path:
 
 def shipped_teacher(recipe: str) -> Path | None:
     """The checkpoint folder of a shipped teacher for a recipe name, if there is one."""
-    path = _shipped_root() / "checkpoints" / recipe / "teacher"
+    return shipped_checkpoint(f"{recipe}/teacher")
+
+
+def shipped_checkpoint(name: str) -> Path | None:
+    """The shipped checkpoint folder of a relative name, such as mnist_tokens/codec, if there is one."""
+    path = _shipped_root() / "checkpoints" / name
     return path if (path / "config.json").is_file() else None
 
 

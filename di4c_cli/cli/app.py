@@ -19,6 +19,8 @@ from di4c_cli.errors import Di4CError, UsageError
 COMMANDS = {
     "train-teacher": "train_teacher",
     "distill": "distill",
+    "train-codec": "train_codec",
+    "convert": "convert",
     "sample": "sample",
     "eval": "evaluate",
     "monitor": "monitor",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from di4c_cli.core import progress
 from di4c_cli.errors import Di4CError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def error(problem: Di4CError) -> None:
 
 
 class Progress:
-    """Called with (step, steps, row) while something runs.
+    """Called with (step, steps, row) while something runs; hears what core code reports meanwhile.
 
     A bar with the time left on a terminal; elsewhere a plain line every `interval` seconds (readable logs).
     """
@@ -118,15 +119,33 @@ class Progress:
         self._bar: Bar | None = None
         self._first: tuple[float, int] | None = None  # when it began, and at which step (a resumed run's)
         self._last_line = -math.inf
+        self._work: Progress | None = None  # a piece of work within, such as the building of a cache
+        self._listening = progress.reporting(self._hear, self.narrate)
 
     def __enter__(self) -> Self:
+        self._listening.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listening.__exit__(kind, problem, trace)
+        self._end_work()
         if self._bar is not None:
             self._bar.stop()
+
+    def _hear(self, done: int, total: int, what: str) -> None:
+        if self._work is None or self._work.label != what:
+            self._end_work()
+            self._work = Progress(what, quiet=self.quiet, interval=self.interval)
+        self._work(done, total, {})
+        if done >= total:
+            self._end_work()
+
+    def _end_work(self) -> None:
+        if self._work is not None and self._work._bar is not None:
+            self._work._bar.stop()
+        self._work = None
 
     def narrate(self, text: str) -> None:
         """A line above the bar, unless told to be quiet."""
@@ -148,15 +167,15 @@ class Progress:
 
     def _draw(self, step: int, steps: int, row: Mapping[str, Any]) -> None:
         if self._bar is None:
-            from rich import progress
+            from rich import progress as rich_progress
 
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=None),
-                progress.MofNCompleteColumn(),
-                progress.TimeElapsedColumn(),
-                progress.TimeRemainingColumn(compact=True),
-                progress.TextColumn("{task.fields[told]}"),
+            self._bar = rich_progress.Progress(
+                rich_progress.TextColumn("{task.description}"),
+                rich_progress.BarColumn(bar_width=None),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TimeElapsedColumn(),
+                rich_progress.TimeRemainingColumn(compact=True),
+                rich_progress.TextColumn("{task.fields[told]}"),
                 console=_console(stderr=True),
             )
             self._bar.start()

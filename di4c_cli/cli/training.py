@@ -64,9 +64,10 @@ def execute(request: Request) -> Outcome | None:
         _watch(request, run)
         return None
     if request.dry_run:
-        from di4c_cli.assembly import dry_run
+        from di4c_cli.rehearsal import dry_run
 
-        facts = dry_run(loaded, request.role, request.teacher)
+        with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet):
+            facts = dry_run(loaded, request.role, request.teacher)
         console.print_json(facts) if request.json else console.print_facts(facts)
         return None
 

@@ -1,5 +1,7 @@
 """Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; for resume, training state.
 
+A model's config.json holds the whole recipe, a codec's (role "codec") its kind and architecture. Weights that
+have no average beside them (a converted file, a codec) come without ema.safetensors.
 Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only,
 every tensor's name and shape checked, files checked against the hashes that config.json states.
 """
@@ -17,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from di4c_cli import shipped
 from di4c_cli.errors import CheckpointError
+from di4c_cli.runs import runs_root
 
 FORMAT = 1
 TRAINING = "training.safetensors"
@@ -28,11 +32,13 @@ def save(
     *,
     config: dict[str, Any],
     model: dict[str, Tensor],
-    ema: dict[str, Tensor],
+    ema: dict[str, Tensor] | None,
     card: str,
     training: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint folder atomically; `training` holds what a resume needs beyond the weights.
+
+    Without `ema`, the weights are the only ones.
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
@@ -41,9 +47,8 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        tensors = {"model.safetensors": model, "ema.safetensors": ema}
-        if training is not None:
-            tensors[TRAINING] = training
+        given = {"model.safetensors": model, "ema.safetensors": ema, TRAINING: training}
+        tensors = {name: content for name, content in given.items() if content is not None}
         for name, content in tensors.items():
             packed = {key: value.detach().cpu().contiguous() for key, value in content.items()}
             save_file(packed, temporary / name, metadata={"format": "pt"})
@@ -82,9 +87,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder}: no checkpoint here (config.json is missing)", "give a run or a checkpoint folder"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict) or "format" not in config:
+    if not isinstance(config, dict) or not _is_ours(config):
         raise CheckpointError(
             f"{path}: not a di4c checkpoint", "released files of other projects go through `di4c convert`"
         )
@@ -95,6 +100,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _is_ours(config: dict[str, Any]) -> bool:
+    """Whether the header is that of a model (with its recipe) or of a codec (with its kind and architecture)."""
+    if config.get("role") == "codec":
+        whole = isinstance(config.get("kind"), str) and isinstance(config.get("architecture"), dict)
+    else:
+        whole = isinstance(config.get("recipe"), dict)
+    return whole and "format" in config
+
+
+def find(text: str) -> Path | None:
+    """The checkpoint folder of that path: as it stands, below the runs, or shipped with the program."""
+    candidates = [Path(text), runs_root() / text]
+    found = [path for path in candidates if (path / "config.json").is_file()]
+    return found[0] if found else shipped.shipped_checkpoint(text)
+
+
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     """One safetensors file of a checkpoint folder, checked against the hash in config.json.
 
@@ -102,8 +123,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         CheckpointError: missing, truncated or altered.
     """
     path = folder / name
-    hashes = read_config(folder).get("files")
-    stated = hashes.get(name) if isinstance(hashes, dict) else None
+    stated = _stated_hashes(folder).get(name)
     if not path.is_file():
         raise CheckpointError(f"{path}: missing", "the checkpoint is incomplete")
     if stated != _sha256(path):
@@ -116,13 +136,21 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
 
 
+def _stated_hashes(folder: Path) -> dict[str, Any]:
+    hashes = read_config(folder).get("files")
+    return hashes if isinstance(hashes, dict) else {}
+
+
 def load_weights(module: nn.Module, folder: Path, weights: str = "ema") -> None:
     """Fill a module from `ema.safetensors` or ("raw") `model.safetensors`; names and shapes must match.
+
+    A checkpoint that states no average has one set of weights, which stands for both.
 
     Raises:
         CheckpointError: with the difference.
     """
-    name = "ema.safetensors" if weights == "ema" else "model.safetensors"
+    averaged = weights == "ema" and "ema.safetensors" in _stated_hashes(folder)
+    name = "ema.safetensors" if averaged else "model.safetensors"
     module.load_state_dict(read_like(folder, name, module.state_dict()))
 
 

@@ -97,4 +97,4 @@ def build(name: str, process: ForwardProcess) -> Callable[[Tensor, Tensor, Tenso
         if mask_id is None:
             raise ValueError("parameterization 'subs' needs a process with a mask; use 'free' or 'bayes'")
         return Subs(mask_id)
-    return free if mask_id is None else Unmasked(mask_id)
+    return free if mask_id is None or name == "raw" else Unmasked(mask_id)

@@ -28,6 +28,8 @@ class Cast:
     teacher_draws: int = 1
     """K: draws of the teacher's own lambda for each data point, L for a mixture teacher, 1 for a product."""
     teacher_sampler: Sampler | None = None
+    noise_ahead: float = 0.0
+    """x_t is noised at t + noise_ahead (a defect of the paper's text code, which discretises time twice)."""
     target_dropout: bool = False
     """Whether the consistency target is computed with dropout on (a defect of the paper's pixel code)."""
 
@@ -45,7 +47,8 @@ class Segment:
     @cached_property
     def x_t(self) -> Int[Tensor, "B D"]:
         """x_t ~ q_{t|0}(. | x_0)."""
-        return self.cast.process.sample_forward(self.batch.x_0, self.t, self.generator)
+        noised_at = self.t + self.cast.noise_ahead
+        return self.cast.process.sample_forward(self.batch.x_0, noised_at, self.generator)
 
     @cached_property
     def teacher_law(self) -> MixtureLaw:

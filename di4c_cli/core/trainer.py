@@ -15,7 +15,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from di4c_cli.core import checkpoints
+from di4c_cli.core import checkpoints, training_state
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
@@ -69,11 +69,6 @@ class Config(_Config):
     """How many of them are kept."""
     warn_after: int = Field(400, ge=1)
     """Steps after which a lambda that is ignored, or does harm, is worth a warning."""
-
-
-def untouched(p: Tensor) -> dict[str, Tensor]:
-    """AdamW's state of a parameter that never had a gradient."""
-    return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -201,23 +196,8 @@ class Trainer:
 
     def _promote(self) -> None:
         """The student's weights become the teacher's: the next round distils what this one learned."""
-        teacher = self._promoted()
-        teacher.load_state_dict(self.model.state_dict())
+        training_state.same_network(self.model, self.cast.teacher).load_state_dict(self.model.state_dict())
         self.run.log(f"step {self.step}: the student is the teacher from here on")
-
-    def _promoted(self) -> nn.Module:
-        """The teacher as a module of the student's kind.
-
-        Raises:
-            ValueError: it is another network.
-        """
-        teacher = self.cast.teacher
-        if (
-            not isinstance(teacher, nn.Module)
-            or teacher.state_dict().keys() != self.model.state_dict().keys()
-        ):
-            raise ValueError("train.promote_every: student and teacher must be the same network")
-        return teacher
 
     def _weighted_loss(self, segment: Segment, progress: float) -> Tensor:
         total = torch.zeros_like(segment.t)
@@ -299,15 +279,9 @@ class Trainer:
     # -- resume ------------------------------------------------------------------------------
 
     def _training_state(self) -> dict[str, Tensor]:
-        state = {
-            f"{key}/{name}": value
-            for name, p in zip(self.names, self.parameters, strict=True)
-            for key, value in (self.optimizer.state[p] or untouched(p)).items()
-        }
-        if self.config.promote_every:
-            state |= {f"teacher/{name}": value for name, value in self._promoted().state_dict().items()}
         counters = {"step": self.step, "ema_updates": self.ema.updates, "elapsed": self.elapsed}
-        return state | {f"counter/{k}": torch.tensor(v, dtype=torch.float64) for k, v in counters.items()}
+        teacher = self.cast.teacher if self.config.promote_every else None
+        return training_state.pack(self.names, self.parameters, self.optimizer, counters, teacher)
 
     def resume(self, folder: Path) -> None:
         """Continue from a `step-<N>` folder, bit for bit.
@@ -319,11 +293,8 @@ class Trainer:
         shadow = checkpoints.read_like(folder, "ema.safetensors", self.ema.shadow)
         self.ema.shadow = {name: shadow[name].to(self.device) for name in self.ema.shadow}
         state = checkpoints.read_like(folder, checkpoints.TRAINING, self._training_state())
-        for name, p in zip(self.names, self.parameters, strict=True):
-            self.optimizer.state[p] = {key: state[f"{key}/{name}"].to(p.device) for key in untouched(p)}
-        if self.config.promote_every:
-            teacher = self._promoted()
-            teacher.load_state_dict({name: state[f"teacher/{name}"] for name in teacher.state_dict()})
+        teacher = self.cast.teacher if self.config.promote_every else None
+        training_state.unpack(state, self.names, self.parameters, self.optimizer, teacher)
         self.step = int(state["counter/step"])
         self.ema.updates = int(state["counter/ema_updates"])
         self.elapsed = float(state["counter/elapsed"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from di4c_cli.cli import comparison, console
+from di4c_cli.core import progress as core_progress
 from di4c_cli.errors import RecipeError
 
 
@@ -112,3 +113,24 @@ def test_a_comparison_where_only_ascii_can_be_printed(monkeypatch):
     text = out.buffer.getvalue().decode("ascii")
     assert "fd (lower)" in text
     assert "2 +- 1.4" in text
+
+
+def test_work_that_core_code_reports_has_a_line_of_its_own(capsys):
+    with console.Progress("distill x", interval=0.0) as progress:
+        for done in (1, 2):
+            core_progress.report(done, 2, "tokens of a.txt")
+        core_progress.remark("3 images could not be read")
+        progress(1, 4, {})
+    core_progress.report(1, 2, "nobody listens any more")
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == [
+        "tokens of a.txt", "tokens of a.txt", "3 images could not be read", "distill x"
+    ]  # fmt: skip
+    assert told[1].startswith("tokens of a.txt: 2/2")
+
+
+def test_quiet_work_says_nothing(capsys):
+    with console.Progress("distill x", quiet=True):
+        core_progress.report(1, 2, "tokens")
+        core_progress.remark("something")
+    assert capsys.readouterr().err == ""

@@ -239,7 +239,16 @@ def test_a_bug_keeps_its_traceback(run, pipeline):
 def test_dry_run_trains_nothing(run, pipeline):
     result = run("distill", "toy", "--dry-run", "--json", "network.width=8")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["parameters"] > 0
+    facts = json.loads(result.stdout)
+    assert facts["parameters"] > 0
+    narrow = ("distill", "toy", "--dry-run", "--json", "network.width=8")
+    halves = json.loads(run(*narrow, "train.accumulate=2").stdout)
+    wider = json.loads(run("distill", "toy", "--dry-run", "--json", "network.width=16").stdout)
+    assert halves["effective_batch"] == facts["effective_batch"] == 128
+    assert halves["rows_at_once"] == facts["rows_at_once"] / 2 == 64 * facts["num_latents"]
+    for key in ("activations_mb", "law_mb"):
+        assert halves[key] == pytest.approx(facts[key] / 2)
+    assert wider["activations_mb"] > facts["activations_mb"] > facts["law_mb"]
     assert pipeline.calls == []
     assert "parameters" in run("distill", "toy", "--dry-run").stdout
     assert RunDirectory.find_all() == []
@@ -279,7 +288,8 @@ def test_sample_passes_everything_on(run, pipeline):
 
 
 def test_eval_passes_everything_on(run, pipeline):
-    line = "--steps 1,2 --num 9 --seeds 0,2 --metrics fd,valid --models teacher --guidance 0,1.5 --out o --device cpu a.b=1"
+    line = "--steps 1,2 --num 9 --seeds 0,2 --metrics fd,valid --models teacher --guidance 0,1.5"
+    line += " --out o --device cpu a.b=1"
     result = run("eval", "toy", *line.split(), "--json", "--quiet")
     assert json.loads(result.stdout) == EVALUATION
     options = pipeline.calls[0][1]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from di4c_cli import shipped
 from di4c_cli.core import checkpoints
 from di4c_cli.errors import CheckpointError
 
@@ -61,6 +62,65 @@ def test_training_state_comes_beside(tmp_path):
     folder = write(tmp_path / "step-1", training={"exp_avg/0.weight": torch.arange(6.0).view(2, 3).T})
     state = checkpoints.read_tensors(folder, checkpoints.TRAINING)
     assert torch.equal(state["exp_avg/0.weight"], torch.arange(6.0).view(2, 3).T)
+
+
+def test_weights_without_an_average_stand_for_both(tmp_path):
+    folder = write(tmp_path / "converted", ema=None)
+    assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert checkpoints.read_config(folder)["files"].keys() == {"model.safetensors"}
+    assert values(folder) == values(folder, "raw") == {1.0}
+    write(folder)  # and again with an average
+    assert values(folder) == {1.5}
+    assert values(write(folder, 3.0, ema=None)) == {3.0}  # the old average does not stay behind
+
+
+def test_an_average_that_is_not_stated_is_not_read(tmp_path):
+    folder = write(tmp_path / "converted", ema=None)
+    other = write(tmp_path / "other", 5.0)
+    (folder / "ema.safetensors").write_bytes((other / "ema.safetensors").read_bytes())
+    assert values(folder) == {1.0}
+
+
+# codecs
+
+CODEC = {"role": "codec", "kind": "vqgan", "architecture": {"ch": 32}}
+
+
+def test_a_codec_needs_no_recipe(tmp_path):
+    tensors = {"codebook": torch.arange(6.0)}
+    checkpoints.save(tmp_path / "codec", config=CODEC, model=tensors, ema=None, card="# codec")
+    config = checkpoints.read_config(tmp_path / "codec")
+    assert {key: config[key] for key in CODEC} == CODEC
+    found = checkpoints.read_tensors(tmp_path / "codec", "model.safetensors")
+    assert torch.equal(found["codebook"], tensors["codebook"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"role": "teacher"}, {"kind": None}, {"kind": ["vqgan"]}, {"architecture": "large"}, {"format": None}],
+)
+def test_a_codec_must_state_its_kind_and_architecture(tmp_path, change):
+    checkpoints.save(tmp_path / "codec", config=CODEC, model={}, ema=None, card="")
+    path = tmp_path / "codec" / "config.json"
+    header = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in header.items() if value is not None}))
+    with pytest.raises(CheckpointError, match="not a di4c checkpoint"):
+        checkpoints.read_config(path.parent)
+
+
+def test_folders_are_found_by_path_then_below_the_runs_then_among_the_shipped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "package"
+    monkeypatch.setattr(shipped, "_PACKAGE", package)
+    assert checkpoints.find("mine/codec") is None
+    in_the_package = write(package / "_shipped" / "checkpoints" / "mine" / "codec")
+    assert checkpoints.find("mine/codec") == in_the_package
+    below_the_runs = write(tmp_path / "runs" / "mine" / "codec")
+    assert checkpoints.find("mine/codec") == below_the_runs
+    here = write(tmp_path / "mine" / "codec")
+    assert checkpoints.find("mine/codec").resolve() == here
+    assert checkpoints.find(str(in_the_package)) == in_the_package
+    assert checkpoints.find("mine") is None  # a folder, but no checkpoint
 
 
 def test_a_folder_is_replaced_whole(folder):
@@ -170,6 +230,7 @@ def test_a_pickle_by_another_name_is_not_opened(folder, tmp_path):
         (None, "no checkpoint here"),
         ("", "cannot be read"),
         ('{"format": 1, "recipe": {', "cannot be read"),
+        pytest.param("[" * 100_000, "cannot be read", id="deep"),
         ("\udcff\x00", "cannot be read"),
         ("[1, 2]", "not a di4c checkpoint"),
         ('{"architectures": ["BertModel"], "model_type": "bert"}', "not a di4c checkpoint"),
@@ -177,6 +238,8 @@ def test_a_pickle_by_another_name_is_not_opened(folder, tmp_path):
         ('{"format": 2, "recipe": {}}', "format 2"),
         ('{"format": 1, "recipe": {}}', "damaged"),
         ('{"format": 1, "recipe": {}, "files": ["ema.safetensors"]}', "damaged"),
+        ('{"format": 1, "recipe": {}, "files": 5}', "damaged"),
+        ('{"format": 1, "role": "codec"}', "not a di4c checkpoint"),
     ],
 )
 def test_foreign_folders(folder, content, message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from di4c_cli.core.codecs import characters, pixels, states
-from di4c_cli.core.datasets import digits, mnist, toy, words
+from di4c_cli.core.datasets import TensorSplit, compact, digits, mnist, spread, spread_index, toy, words
 from di4c_cli.errors import DataError, RecipeError
 
 DATA = Path(os.environ.get("DI4C_DATA") or "missing")
@@ -17,6 +17,29 @@ DATA = Path(os.environ.get("DI4C_DATA") or "missing")
 
 def eight_by_eight(levels):
     return pixels.Config(height=8, width=8, levels=levels).build()
+
+
+# splits
+
+
+@pytest.mark.parametrize(("num_states", "size"), [(256, 1), (257, 2), (2**15, 2), (2**15 + 1, 4)])
+def test_small_types_hold_all_states_and_batches_are_int64(num_states, size):
+    tokens = torch.tensor([[0, num_states - 1], [1, 2], [3, 4]])
+    split = TensorSplit(compact(tokens, num_states), torch.tensor([5, 6, 7]))
+    assert split.x_0.element_size() == size
+    batch = split.part(0, 2)[torch.tensor([1, 0])]
+    assert batch.x_0.dtype == torch.int64
+    assert batch.x_0.tolist() == [[1, 2], [0, num_states - 1]]
+    assert batch.label.tolist() == [6, 5]
+
+
+def test_spread_reaches_from_end_to_end():
+    split = TensorSplit(torch.arange(10)[:, None])
+    assert spread(split, 4).x_0.flatten().tolist() == [0, 3, 6, 9]
+    assert spread(split, 40).x_0.flatten().tolist() == list(range(10))
+    for size in (2**24 + 4, 2**31):  # beyond whole numbers in float32
+        assert spread_index(size, 3).tolist()[0] == 0
+        assert size - 2 <= spread_index(size, 3).tolist()[-1] < size
 
 
 # digits

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,13 +11,23 @@ from di4c_cli.core import mixture, parameterization
 from di4c_cli.core.component import kinds
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.law import MixtureLaw, ProductLaw
-from di4c_cli.core.losses import Weight, consistency, datapoint, denoising, distillation, marginal
+from di4c_cli.core.losses import (
+    Weight,
+    consistency,
+    datapoint,
+    denoising,
+    distillation,
+    elbo,
+    marginal,
+    sdtt,
+)
 from di4c_cli.core.networks import Network, dit, mlp, unet
 from di4c_cli.core.processes.masked import MaskedProcess
+from di4c_cli.core.processes.uniform import UniformProcess
 from di4c_cli.core.samplers import ancestral
 from di4c_cli.core.schedule import Course
 from di4c_cli.core.segment import Cast, Segment
-from di4c_cli.core.space import Batch, StateSpace
+from di4c_cli.core.space import NEVER, Batch, StateSpace
 
 B, L, N, D, S = 2, 4, 5, 3, 3
 SPACE = StateSpace(shape=(D,), num_states=S)
@@ -26,14 +37,19 @@ LOSSES = {
     "datapoint": datapoint.Config(),
     "datapoint, no control variate": datapoint.Config(control_variate=False),
     "denoising": denoising.Config(),
+    "denoising, smoothed": denoising.Config(smoothing=0.1),
     "distillation": distillation.Config(),
     "distillation, own times": distillation.Config(at=(0.4, 0.9), share=0.5),
+    "distillation, own times of each latent": distillation.Config(at=(0.4, 0.9), points="latent", atom=0.5),
+    "elbo": elbo.Config(),
     "marginal": marginal.Config(),
+    "sdtt": sdtt.Config(),
 }
 
 
-@pytest.fixture(params=LOSSES)
+@pytest.fixture(params=[name for name in LOSSES if name != "elbo"])
 def config(request):
+    """Each loss that a masked process has."""
     return LOSSES[request.param]
 
 
@@ -147,6 +163,31 @@ def test_denoising(laws):
     assert torch.allclose(LOSSES["denoising"].build()(segment), wanted)
 
 
+def test_label_smoothing(laws):
+    """0.3 of the target evenly over S states; the impossible ones (a mask, here the last) get none."""
+    log_p, _, _, _, x_0 = laws
+    with_mask = torch.nn.functional.pad(log_p, (0, 1), value=NEVER)
+    for law in (log_p, with_mask):
+        segment = segment_of(x_0, student_t=MixtureLaw.dense(law[:, None]))
+
+        def smoothed(p, x):
+            target = [[0.3 / S + 0.7 * (k == x[d]) for k in range(S)] for d in range(D)]
+            return -sum(target[d][k] * p[d, k].item() for d in range(D) for k in range(S))
+
+        loss = denoising.Config(smoothing=0.3).build()(segment)
+        assert torch.allclose(loss, by_hand(smoothed, log_p, x_0.tolist()), atol=1e-12)
+
+
+def test_label_smoothing_leaves_visible_positions_of_subs_alone():
+    process = MaskedProcess(SPACE)
+    x_0 = torch.tensor([[0, 1, 2], [2, 1, 0]])
+    logits = random_law(2, D, S + 1)
+    subs = parameterization.build("subs", process)
+    visible = subs(logits, x_0, torch.ones(2).double(), slice(None))
+    loss = denoising.Config(smoothing=0.3).build()
+    assert (loss(segment_of(x_0, student_t=MixtureLaw.dense(visible[:, None]))) == 0).all()
+
+
 def test_consistency_is_the_kl_to_the_target_up_to_its_constant(laws):
     """Averaged over the target's law r: KL(r || student) minus the total correlation of r."""
     _, log_l, log_r, _, x_0 = laws
@@ -193,16 +234,23 @@ NETWORKS = {
 }
 
 
+def process_of(name):
+    """A process that the loss can do with."""
+    return UniformProcess(IMAGE) if name == "elbo" else MaskedProcess(IMAGE)
+
+
 def denoiser(network, process, *, lam, seed):
     torch.manual_seed(seed)
     kind = MixtureDenoiser if lam else NetworkDenoiser
-    model = kind(network.build(process.space, lam=lam), parameterization.build("subs", process))
+    name = "free" if process.space.mask_id is None else "subs"
+    model = kind(network.build(process.space, lam=lam), parameterization.build(name, process))
     return model.double()
 
 
 def segment_with(teacher, student, process, num_latents=L, seed=0, rows=6):
     generator = torch.Generator().manual_seed(seed)
-    x_0 = torch.randint(process.space.num_states - 1, (rows, process.space.num_dims), generator=generator)
+    states = process.space.num_states - (process.space.mask_id is not None)
+    x_0 = torch.randint(states, (rows, process.space.num_dims), generator=generator)
     t = torch.linspace(0.2, 1, rows, dtype=torch.float64)
     cast = Cast(
         process=process,
@@ -218,7 +266,7 @@ def segment_with(teacher, student, process, num_latents=L, seed=0, rows=6):
 @pytest.mark.parametrize("name", [name for name in LOSSES if "no control variate" not in name])
 def test_a_constant_lambda_gives_the_losses_of_a_product_model(network, name):
     """(Without control variates it depends on the points drawn, and lambda takes some of the draws.)"""
-    process = MaskedProcess(IMAGE)
+    process = process_of(name)
     settings = NETWORKS[network].model_copy(update={"lam_std": 0.0})
     teacher = denoiser(NETWORKS[network], process, lam=False, seed=1)
     product = denoiser(settings, process, lam=False, seed=2)
@@ -312,6 +360,38 @@ def test_distillation_at_its_own_times(monkeypatch, segment):
     assert constant.mean().item() == pytest.approx(
         everyone.mean().item(), rel=0.2
     )  # all masked: only lambda varies
+
+
+def test_distillation_at_times_of_each_latent(monkeypatch, segment):
+    """Each component of each datum at a point of its own; a share of them at the lower bound exactly."""
+    seen = []
+    call = NetworkDenoiser.law_of_draws
+
+    def recorded(self, x, t, *args, **kwargs):
+        seen.append((x[:, 0], t))
+        return call(self, x, t, *args, **kwargs)
+
+    monkeypatch.setattr(NetworkDenoiser, "law_of_draws", recorded)
+    segment = replace(segment, cast=replace(segment.cast, num_latents=200))
+    loss = distillation.Config(at=(0.3, 0.6), points="latent", atom=0.5, share=0.5).build()(segment)
+    ((x_t, t),) = seen
+    assert len(x_t) == 3 * 200
+    assert (t == 0.3).double().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert t[t > 0.3].mean().item() == pytest.approx(0.45, abs=0.02)
+    assert t.max() <= 0.6
+    x_0 = segment.batch.x_0[:3].repeat_interleave(200, 0)
+    mask = segment.cast.process.mask_id
+    assert ((x_t == x_0) | (x_t == mask)).all()
+    assert len(x_t[:200].unique(dim=0)) > 150
+    assert (loss[:3] > 0).all()
+    assert (loss[3:] == 0).all()
+
+
+def test_settings_of_own_times_need_own_times():
+    with pytest.raises(ValueError, match="set `at`"):
+        distillation.Config(points="latent")
+    with pytest.raises(ValueError, match="set `at`"):
+        distillation.Config(atom=0.5)
 
 
 # weights

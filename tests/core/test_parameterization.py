@@ -99,6 +99,8 @@ def test_bayes_skip_knows_the_answer_near_t_0(name):
 def test_names_of_a_recipe():
     masked, plain = PROCESSES["masked"], PROCESSES["uniform"]
     assert parameterization.build("free", plain) is free
+    assert parameterization.build("raw", masked) is free  # the mask included
+    assert parameterization.build("free", masked) is not free
     assert isinstance(parameterization.build("bayes", plain), BayesSkip)
     assert parameterization.build("subs", masked).mask_id == MASK
     with pytest.raises(ValueError, match="needs a process with a mask"):

@@ -139,7 +139,7 @@ def test_many_draws_from_one_x_t_are_independent(config):
 
 
 def test_the_analytic_step_is_sedds_formula_and_the_law_of_ancestral(config):
-    """Scores from a denoiser, exp(-dsigma Q) by inverting the kernel, and the law that ancestral draws from."""
+    """Scores from a denoiser, exp(-dsigma Q) by inverting the kernel, and what ancestral draws."""
     process = config.build(StateSpace(shape=(1,), num_states=3))
     S, t, s = process.space.num_states, 0.7, 0.4
     times = (torch.full((S,), u, dtype=torch.float64) for u in (t, s))

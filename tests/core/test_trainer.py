@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.teachers.exact import ExactDenoiser
 from di4c_cli.core.times import Config as Times
 from di4c_cli.core.trainer import Config, Trainer
+from di4c_cli.core.training_state import same_network
 from di4c_cli.errors import CheckpointError, Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -516,3 +518,56 @@ def test_training_brings_the_correlations_into_the_mixture(make):
         law = trainer.model.mixture(torch.full((1, 4), PROCESS.mask_id), torch.ones(1).double(), lam)
         joint = law.log_joint(trainer.cast.teacher.states[None]).exp()[0]
     assert (joint - DATA.joint.flatten()).abs().sum().item() / 2 < 0.25
+
+
+# rounds: the student becomes the teacher
+
+
+def in_rounds(make, name=None):
+    """A product student that is promoted every third of eight steps."""
+    trainer = make([marginal.Config(), Section(deterministic)], role="teacher", name=name, promote_every=3)
+    torch.manual_seed(2)
+    network = mlp.Config(width=16, lam_std=0.5).build(PROCESS.space, lam=False)
+    teacher = NetworkDenoiser(network, parameterization.build("subs", PROCESS)).eval().requires_grad_(False)
+    trainer.cast = replace(trainer.cast, teacher=teacher)
+    return trainer
+
+
+def test_the_student_is_promoted_at_the_end_of_a_round(make):
+    trainer = in_rounds(make)
+    teachers, students = [], []
+
+    def look():
+        teachers.append(torch.cat([p.flatten() for p in trainer.cast.teacher.parameters()]))
+        students.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+
+    at_each_step(trainer, look)
+    run(trainer)
+    changed = [k for k in range(1, len(teachers)) if not torch.equal(teachers[k], teachers[k - 1])]
+    assert len(changed) == 2
+    for k in changed:  # raw weights, not their average
+        assert any(torch.equal(teachers[k], student) for student in students)
+    assert not any(p.requires_grad for p in trainer.cast.teacher.parameters())
+
+
+def test_a_round_resumes_with_the_teacher_that_it_had(make):
+    whole = run(in_rounds(make, "whole"))
+    first = in_rounds(make, "first")
+    with pytest.raises(Interrupted):
+        run(first, stop_at=5)
+    second = in_rounds(make, "second")
+    second.resume(first.run.path / "step-5")
+    assert same(run(second), whole)
+    forgetful = in_rounds(make, "forgetful")
+    original = {name: p.clone() for name, p in forgetful.cast.teacher.state_dict().items()}
+    forgetful.resume(first.run.path / "step-5")
+    forgetful.cast.teacher.load_state_dict(original)
+    assert not same(run(forgetful), whole)
+
+
+def test_only_the_same_network_can_be_promoted():
+    student = mlp.Config(width=16).build(PROCESS.space, lam=False)
+    with pytest.raises(ValueError, match="same network"):
+        same_network(student, mlp.Config(width=8).build(PROCESS.space, lam=False))
+    with pytest.raises(ValueError, match="same network"):
+        same_network(student, ExactDenoiser(PROCESS, DATA.joint))

@@ -4,6 +4,7 @@ A file `<kind>.py` holds `Config(codecs.Config)` with `build() -> Codec`.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
@@ -60,3 +61,32 @@ class Config(_Config, ABC):
     @abstractmethod
     def build(self) -> Codec:
         """The component that this section describes."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a codec has learned: enough for its checkpoint folder."""
+
+    architecture: dict[str, Any]
+    """The sizes that config.json states."""
+    tensors: dict[str, Tensor]
+    """The content of model.safetensors."""
+    facts: dict[str, float]
+    """How well it fits, by name."""
+
+
+class LearnedConfig(Config, ABC):
+    """A codec whose checkpoint `di4c train-codec` makes from the images of a data set."""
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images it is fitted to."""
+
+    @abstractmethod
+    def fit(self, images: Float[Tensor, "N C H W"], seed: int) -> Fit:
+        """The codec of these images in [0, 1].
+
+        Raises:
+            ValueError: too few of them.
+        """

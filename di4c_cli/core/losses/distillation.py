@@ -1,15 +1,16 @@
 """Distillation near t = 0: every component is held to the teacher's product law (Di4C, L_distil)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from di4c_cli.core import losses
 from di4c_cli.core.segment import Segment
-from di4c_cli.core.space import Batch, uniform
+from di4c_cli.core.space import uniform
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,24 @@ class Distillation:
 
     at: tuple[float, float] | None
     share: float
+    points: Literal["datum", "latent"]
+    atom: float
 
     def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
         if self.at is None:
             return segment.student_t.components_kl(segment.teacher_t.log_p)
-        B = len(segment.batch)
+        B, L = len(segment.batch), segment.cast.num_latents
         rows = max(1, round(self.share * B))
+        each = L if self.points == "latent" else 1
+        device, generator = segment.t.device, segment.generator
         low, high = self.at
-        device = segment.t.device
-        t = low + (high - low) * uniform(rows, generator=segment.generator, device=device)
-        x_0, label = segment.batch.x_0[:rows], segment.batch.label
-        batch = Batch(x_0, None if label is None else label[:rows])
-        own = Segment(segment.cast, batch, t, torch.zeros_like(t), segment.generator)
-        values = own.student_t.components_kl(own.teacher_t.log_p)
+        t = low + (high - low) * uniform(rows * each, generator=generator, device=device)
+        if self.atom:
+            t = t.masked_fill(uniform(len(t), generator=generator, device=device) < self.atom, low)
+        batch = segment.batch[torch.arange(rows, device=device).repeat_interleave(each)]
+        cast = replace(segment.cast, num_latents=L // each)
+        own = Segment(cast, batch, t, torch.zeros_like(t), generator)
+        values = own.student_t.components_kl(own.teacher_t.log_p).view(rows, each).mean(1)
         return torch.cat([values * (B / rows), values.new_zeros(B - rows)])
 
 
@@ -45,6 +51,16 @@ class Config(losses.Config):
     """Own times, uniform between two bounds (the paper's pixels: [0.01, 0.02]); unset: the batch's own t."""
     share: float = Field(1.0, gt=0, le=1)
     """With `at`: the share of the batch that takes part."""
+    points: Literal["datum", "latent"] = "datum"
+    """With `at`: one point x_t for all latents of a datum, or one for each (the paper's pixels)."""
+    atom: float = Field(0.0, ge=0, le=1)
+    """With `at`: the share of points at the lower bound exactly (the paper's pixels: 0.5)."""
+
+    @model_validator(mode="after")
+    def _own_times(self) -> "Config":
+        if self.at is None and (self.points == "latent" or self.atom):
+            raise ValueError("points and atom are about the term's own times: set `at`")
+        return self
 
     def build(self) -> losses.Loss:
-        return Distillation(self.at, self.share)
+        return Distillation(self.at, self.share, self.points, self.atom)

@@ -50,8 +50,8 @@ class Network(nn.Module, ABC):
 class Config(_Config, ABC):
     """What every network is told."""
 
-    parameterization: Literal["free", "subs", "bayes"] = "free"
-    """How logits become log p(x_0 | x_t): as they are, SUBS (masked processes), or with the Bayes skip."""
+    parameterization: Literal["free", "subs", "bayes", "raw"] = "free"
+    """How logits become log p(x_0 | x_t): free (no mask), SUBS, with the Bayes skip, or raw (mask included)."""
 
     @abstractmethod
     def build(self, space: StateSpace, *, lam: bool) -> Network:

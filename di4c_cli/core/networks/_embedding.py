@@ -1,10 +1,12 @@
-"""Features of the scalars t and lambda."""
+"""Features of the scalars t and lambda, and lambda as a token."""
 
 import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+LAM_FEATURES = 128  # width of lambda's sinusoids where it is a token
 
 
 def sinusoid(z: Float[Tensor, "*rows"], width: int, dtype: torch.dtype) -> Float[Tensor, "*rows {width}"]:
@@ -15,3 +17,16 @@ def sinusoid(z: Float[Tensor, "*rows"], width: int, dtype: torch.dtype) -> Float
     )
     angle = z.double()[..., None] * frequency
     return torch.cat([angle.sin(), angle.cos()], -1).to(dtype)
+
+
+def lambda_projection(width: int) -> nn.Sequential:
+    """From lambda's sinusoids to a token (Di4C's released transformers)."""
+    return nn.Sequential(nn.Linear(LAM_FEATURES, 512), nn.GELU(), nn.Linear(512, width))
+
+
+def with_lambda_token(
+    h: Float[Tensor, "B M H"], lam: Float[Tensor, "B L"], scale: float, projection: nn.Module
+) -> Float[Tensor, "{lam.numel()} {h.shape[1]+1} H"]:
+    """The tokens of each datum once for each of its draws of lambda, that draw's own token last."""
+    token = projection(sinusoid(scale * lam, LAM_FEATURES, h.dtype))
+    return torch.cat([h[:, None].expand(-1, lam.shape[1], -1, -1), token[:, :, None]], 2).flatten(0, 1)

@@ -41,8 +41,9 @@ class Cached(ProductDenoiser):
         t: Float[Tensor, " B"],
         label: Int[Tensor, " B"] | None = None,
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
     ) -> ProductLaw:
+        assert generator is not None  # a sampling run gives every call one
         if self.last is None or not torch.equal(self.last[0], x_t):
             law = self.denoiser(x_t, t, label, generator=generator)
             _ = law.log_p

@@ -1,6 +1,6 @@
 """Halton order (Halton-MaskGIT, arXiv 2503.17076): reveal positions spread over the grid, drawn from p.
 
-The order depends on nothing that is sampled, so a step draws exactly from the law at the positions it reveals.
+The order depends on nothing that is sampled, so a step draws exactly from the law where it reveals.
 """
 
 import torch
