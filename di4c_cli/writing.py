@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from di4c_cli.core import progress
 from di4c_cli.core._vision import save_grid, save_image
 from di4c_cli.core.codecs import Codec
-from di4c_cli.errors import UsageError
+from di4c_cli.errors import CheckpointError, UsageError
 
 TILE = 32  # pixels: smaller images are enlarged to at least this on grids
 PADDING = 2
@@ -45,12 +46,16 @@ def write_images(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) 
 
 
 def write_npz(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
-    """One file: `samples` (decoded) and `tokens` (N, D)."""
-    decoded = codec.decode(tokens)
+    """One file: `samples` (decoded) and `tokens` (N, D); tokens alone where the codec's weights are missing."""
     path = out if out.suffix == ".npz" else out / "samples.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = decoded.numpy() if isinstance(decoded, Tensor) else np.array(decoded)
-    np.savez(path, samples=samples, tokens=tokens.numpy())
+    arrays = {"tokens": tokens.numpy()}
+    try:
+        decoded = codec.decode(tokens)
+        arrays["samples"] = decoded.numpy() if isinstance(decoded, Tensor) else np.array(decoded)
+    except CheckpointError as error:
+        progress.remark(f"{path} holds tokens alone: {error}")
+    np.savez(path, **arrays)
     return [path]
 
 

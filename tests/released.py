@@ -27,10 +27,8 @@ CODES = StateSpace(shape=(1, 2, 2), num_states=5, mask_id=4, num_classes=3)
 CODES_SIZES = {"width": 8, "depth": 1, "heads": 4, "hidden": 16}
 PIXELS = StateSpace(shape=(3, 4, 4), num_states=8)
 PIXELS_SIZES = {"channels": 4, "multipliers": [1, 2], "blocks": 1, "attention": [1], "features": 4}
-VQGAN_SIZES = {
-    **{"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "attn_resolutions": [4], "resolution": 8},
-    **{"z_channels": 4, "embed_dim": 3, "n_embed": 5, "in_channels": 3, "out_ch": 3},
-}
+VQGAN_SIZES = {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "attn_resolutions": [4], "resolution": 8}
+VQGAN_SIZES |= {"z_channels": 4, "embed_dim": 3, "n_embed": 5, "in_channels": 3, "out_ch": 3}
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -104,8 +102,8 @@ def layout(
         return content, "MaskGIT.pth", {"hparams.json": {"heads": 4}}
     if kind == "vqgan":
         content = {"global_step": 1, "state_dict": {**named, "loss.logvar": torch.zeros(())}}
-        tables = "".join(f"      {key}: {value}\n" for key, value in VQGAN_SIZES.items() if "embed" not in key)
-        yaml = f"model:\n  params:\n    embed_dim: 3\n    n_embed: 5\n    ddconfig:\n{tables}"
+        rows = [f"      {key}: {value}\n" for key, value in VQGAN_SIZES.items() if "embed" not in key]
+        yaml = f"model:\n  params:\n    embed_dim: 3\n    n_embed: 5\n    ddconfig:\n{''.join(rows)}"
         return content, "last.ckpt", {"model.yaml": yaml}
     if kind == "tauldr":
         named = {name.replace("net.", "net.module."): value for name, value in named.items()}
@@ -120,3 +118,10 @@ def weights_of(content: dict[str, Any]) -> dict[str, Any]:
     for key in ("model", "model_state_dict", "state_dict"):
         content = content.get(key, content)
     return content
+
+
+def averages_of(content: dict[str, Any]) -> list[Tensor]:
+    """The list of averages within a file's content; one of its own where there is none."""
+    found = content.get("ema", {}).get("shadow_params") if isinstance(content.get("ema"), dict) else None
+    found = found or weights_of(content).get("ema_shadow_params")
+    return found or [torch.zeros(1)]

@@ -14,6 +14,9 @@ from di4c_cli import recipe, shipped
 from di4c_cli.core import component
 
 RECIPES = sorted(shipped.recipe_paths())
+FULL_SIZE = ["cifar10", "imagenet", "owt", "owt_round2", "sdtt"]  # tests/e2e/test_full_size_recipes.py
+DATA = {"mnist": "mnist", "mnist_tokens": "mnist", "cifar_small": "cifar10-lossless4k"}
+"""What a recipe needs in DI4C_DATA."""
 FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).glob("*/__init__.py"))]
 
 SMALLER = {
@@ -22,6 +25,12 @@ SMALLER = {
     "mnist": ["metrics.5.num=10", "metrics.5.num_latents=4"],
     "words": ["metrics.2.num=10", "metrics.2.num_latents=4"],
     "toy": ["metrics.0.num_latents=4"],
+    "mnist_tokens": ["network.width=16", "network.depth=1", "network.heads=2", "eval.guidance=[0,1]"],
+    "shakespeare": [
+        *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
+        *("metrics.1.num=4", "metrics.1.num_latents=2"),
+    ],
+    "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
 """Beyond what is tiny for all of them."""
 
@@ -90,19 +99,26 @@ def test_every_kind_has_one_config_in_its_file():
             assert issubclass(config, base)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name):
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in FULL_SIZE])
+def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tmp_path):
     data = {}
-    if name == "mnist":
-        if not Path(os.environ.get("DI4C_DATA", ""), "mnist").is_dir():
-            pytest.skip("MNIST is not in DI4C_DATA")
+    if name in DATA:
+        if not Path(os.environ.get("DI4C_DATA", ""), DATA[name]).is_dir():
+            pytest.skip(f"{DATA[name]} is not in DI4C_DATA")
         data = {"DI4C_DATA": os.environ["DI4C_DATA"]}
     smaller = SMALLER.get(name, [])
+    if name == "shakespeare":
+        (tmp_path / "some.txt").write_text("To be, or not to be: that is the question.\n" * 60)
+        smaller = [*smaller, f"dataset.path={tmp_path}/some.txt"]
+    network = [value for value in smaller if value.startswith(("network.", "codec.", "dataset."))]
+    tiny, tiny_teacher = TINY, TINY_TEACHER
+    if name == "cifar_small":  # its network has no width
+        tiny, tiny_teacher = ([v for v in given if v != "network.width=16"] for given in (TINY, TINY_TEACHER))
     if name != "toy":
-        made = program.ok("train-teacher", name, *TINY_TEACHER, *smaller[:1], "--json", **data).json
+        made = program.ok("train-teacher", name, *tiny_teacher, *network, "--json", **data).json
         assert made["run"] == str(program.runs / name / "teacher-1")
     few = ["eval.steps=[1,2]", *smaller]
-    distilled = program.ok("distill", name, *TINY, *few, "--json", **data).json
+    distilled = program.ok("distill", name, *tiny, *few, "--json", **data).json
     assert distilled["checkpoint"] == str(program.runs / name / "student-1" / "final")
     compared = distilled["evaluation"]
     assert {row["model"] for row in compared["rows"]} >= {"teacher", "student"}

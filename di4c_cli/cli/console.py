@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from di4c_cli.core import progress
 from di4c_cli.errors import Di4CError
 
 if TYPE_CHECKING:
@@ -120,6 +119,8 @@ class Progress:
         self._first: tuple[float, int] | None = None  # when it began, and at which step (a resumed run's)
         self._last_line = -math.inf
         self._work: Progress | None = None  # a piece of work within, such as the building of a cache
+        from di4c_cli.core import progress  # the core is imported by commands that need it
+
         self._listening = progress.reporting(self._hear, self.narrate)
 
     def __enter__(self) -> Self:

@@ -65,25 +65,26 @@ def sample(
     """Draw samples in a few steps, to files."""
     from di4c_cli import pipeline
 
-    result = pipeline.sample(
-        source,
-        steps=steps,
-        num=num,
-        batch_size=batch_size,
-        seed=seed,
-        out=str(out) if out else None,
-        format=format,
-        grid=grid,
-        label=label,
-        guidance=guidance,
-        teacher_steps=teacher_steps,
-        prefix=prefix,
-        sampler=sampler,
-        weights=weights,
-        dtype=dtype,
-        device=device,
-        overrides=overrides or [],
-    )
+    with console.Progress(f"sample {source}", quiet=quiet):
+        result = pipeline.sample(
+            source,
+            steps=steps,
+            num=num,
+            batch_size=batch_size,
+            seed=seed,
+            out=str(out) if out else None,
+            format=format,
+            grid=grid,
+            label=label,
+            guidance=guidance,
+            teacher_steps=teacher_steps,
+            prefix=prefix,
+            sampler=sampler,
+            weights=weights,
+            dtype=dtype,
+            device=device,
+            overrides=overrides or [],
+        )
     if json:
         console.print_json(result)
         return

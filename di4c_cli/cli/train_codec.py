@@ -69,16 +69,16 @@ def fitted(loaded: "LoadedRecipe", seed: int) -> tuple["Fit", int]:
     import torch
 
     from di4c_cli.core.codecs import LearnedConfig
+    from di4c_cli.core.datasets import ImageConfig
 
     codec, dataset = loaded.recipe.codec, loaded.recipe.dataset
     if not isinstance(codec, LearnedConfig):
         raise UsageError(f"{loaded.name}: its codec is {codec.kind}, there is nothing to fit")
-    images_of = getattr(dataset, "images", None)
-    if images_of is None:
+    if not isinstance(dataset, ImageConfig):
         raise UsageError(f"{loaded.name}: its data set {dataset.kind} gives no images to fit a codec to")
     if loaded.recipe.threads is not None:
         torch.set_num_threads(loaded.recipe.threads)
-    images = images_of(codec.image_shape)
+    images = dataset.images(codec.image_shape)
     try:
         return codec.fit(images, seed), len(images)
     except ValueError as error:

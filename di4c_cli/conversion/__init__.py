@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from di4c_cli import __version__
@@ -110,7 +111,7 @@ def _check_kind(path: Path, tensors: dict[str, Tensor], kind: str) -> None:
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], design: Design, naming: Naming) -> None:
     """Raises CheckpointError where names and shapes are not exactly those of our network."""
-    wanted = {naming.theirs(name): shape for name, shape in design.wanted.items()}
+    wanted = {naming.theirs(name): torch.Size(shape) for name, shape in design.wanted.items()}
     try:
         checkpoints.check_names_and_shapes(tensors, wanted, path)
     except CheckpointError as error:

@@ -31,6 +31,7 @@ class Settings(Told):
     input_channels: int | None = None
     time_scale_factor: float | None = None
     lam_raw_dim: int | None = None
+    do_lam_embed: bool | None = None
     skip_rescale: bool | None = None
     fix_logistic: bool | None = None
     dropout: float | None = None
@@ -59,6 +60,7 @@ def design(tensors: Tensors, settings: Settings, student: bool) -> Design:
         "data_min_max": [0, levels - 1],
         "time_scale_factor": TIME_SCALE,
         "lam_raw_dim": 1,
+        "do_lam_embed": student,
     }
     if len(attention) == 1:
         sizes["scale_count_to_put_attn"] = attention[0]

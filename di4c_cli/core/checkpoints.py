@@ -101,7 +101,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _is_ours(config: dict[str, Any]) -> bool:
-    """Whether the header is that of a model (with its recipe) or of a codec (with its kind and architecture)."""
+    """Whether this is the header of a model, with its recipe, or of a codec, with kind and architecture."""
     if config.get("role") == "codec":
         whole = isinstance(config.get("kind"), str) and isinstance(config.get("architecture"), dict)
     else:

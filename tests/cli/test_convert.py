@@ -1,19 +1,20 @@
-"""`di4c convert`: whole files become folders that work at once; anything else is told, and nothing written."""
+"""`di4c convert`: whole files become folders that work at once; all else is told, and nothing written."""
 
 import json
 import os
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-from golden import expected, golden
-from released import AVERAGED, KINDS, SHIFT, network_of, release, weights_of
-from safetensors.torch import load_file
+from golden import expected, golden, keys, wave
+from released import AVERAGED, KINDS, SHIFT, layout, release, weights_of
+from safetensors.torch import load_file, save_file
 
+from di4c_cli.conversion import our_name
 from di4c_cli.core import checkpoints
 from di4c_cli.core.component import config_class
+from di4c_cli.core.networks.mdlm import Rotary
+from di4c_cli.core.students import init_from
 from di4c_cli.sources import House, load_models, resolve
 
 GOLDEN = {
@@ -27,6 +28,8 @@ GOLDEN = {
     "sony-sdtt": ("di4c-sdtt", "sdtt7-di4c2.ckpt", 35),
 }
 """Folder -> kind, file (none: a Hugging Face folder), tensors."""
+STEPS = {"mdlm": 0, "sdtt": 0, "di4c-sdtt": 70, "vqgan": 1, "tauldr": 99, "di4c-tauldr": 99}
+STEPS |= {"maskgit": 30, "di4c-maskgit": 30}
 MODELS = [kind for kind in KINDS if kind != "vqgan"]
 
 
@@ -116,7 +119,7 @@ def test_every_tensor_arrives(kind, convert, tmp_path):
     assert told["tensors"] == len(made.network)
     assert told["parameters"] == sum(value.numel() for value in made.network.values())
     header = checkpoints.read_config(Path(told["out"]))
-    assert header["step"] == {"m": 30, "v": 1, "t": 99, "d": 70}[kind[0]] or kind.startswith(("di4c", "mdlm"))
+    assert header["step"] == STEPS[kind]
     assert header["source"]["kind"] == kind
     assert header["source"]["file"] == made.file.name
     assert str(tmp_path) not in json.dumps(header)
@@ -160,8 +163,6 @@ def test_the_folder_is_a_teacher(kind, convert, tmp_path):
     house = House.build(recipe, out)
     teacher = recipe.teacher.build(house.process, recipe.network, None, out)
     student = recipe.student.build(recipe.network, house.process)
-    from di4c_cli.core.students import init_from
-
     init_from(student, teacher.state_dict())
     assert student.state_dict().keys() > teacher.state_dict().keys()
 
@@ -169,9 +170,9 @@ def test_the_folder_is_a_teacher(kind, convert, tmp_path):
 def test_a_second_round_starts_from_a_students_folder(convert, tmp_path):
     made = release("di4c-sdtt", tmp_path / "in")
     out = Path(converted(convert, made.path, "di4c-sdtt")["out"])
-    source = resolve(str(out), ["teacher={kind='mixture'}", "teacher.times=null"])
-    house = House.build(source.recipe, out)
-    model = config_class("teachers", "mixture")().build(house.process, source.recipe.network, None, out)
+    recipe = resolve(str(out), []).recipe
+    house = House.build(recipe, out)
+    model = config_class("teachers", "mixture")().build(house.process, recipe.network, None, out)
     assert torch.equal(
         model.state_dict()["network.lam_projection.0.weight"], made.network["lam_projection.0.weight"]
     )
@@ -250,3 +251,133 @@ def test_an_interruption_leaves_nothing(monkeypatch, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"in"}
 
 
+# files that are not whole: all of it in tests/conversion
+
+
+class Foreign:
+    """A class of no package that files of weights are made of."""
+
+
+class Running:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def missing(content, tmp_path):
+    del weights_of(content)["bias"]
+
+
+def surplus(content, tmp_path):
+    weights_of(content)["extra"] = torch.zeros(1)
+
+
+def misshapen(content, tmp_path):
+    weights_of(content)["bias"] = torch.zeros(3)
+
+
+def foreign(content, tmp_path):
+    content["more"] = Foreign()
+
+
+def running(content, tmp_path):
+    content["more"] = Running(f"touch {tmp_path / 'ran'}")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (missing, "missing: bias"),
+        (surplus, "surplus: extra"),
+        (misshapen, "bias (3,) for (5, 9)"),
+        (foreign, "test_convert.Foreign"),
+        (running, "posix.system"),
+    ],
+)
+def test_a_refusal_is_one_line_and_writes_nothing(change, says, convert, tmp_path):
+    made = release("maskgit", tmp_path / "in", lambda content: change(content, tmp_path))
+    said = complaint(convert(made.path, "maskgit"), tmp_path)
+    assert said.startswith(str(made.path))
+    assert says in said
+    assert {p.name for p in tmp_path.iterdir()} == {"in"}
+
+
+def test_a_file_cut_short(convert, tmp_path):
+    made = release("maskgit", tmp_path / "in")
+    made.path.write_bytes(made.path.read_bytes()[:-100])
+    assert "damaged or cut short" in complaint(convert(made.path, "maskgit"), tmp_path)
+
+
+@pytest.mark.parametrize("options", [["--kind", "gpt"], ["--kind", "mdlm", "--weights", "best"]])
+def test_usage(options, run, tmp_path):
+    result = run("convert", tmp_path / "x", "--out", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+# full size
+
+FULL_SIZE = {
+    "tauldr": ("unet_teacher", [-5.0482197, -4.9974442, -4.9474554, -4.898283, -4.8499765]),
+    "di4c-tauldr": ("unet_student", [-4.526094, -4.4910984, -4.4571576, -4.4242887, -4.3925433]),
+    "maskgit": ("maskgit_teacher", [0.1325445, -0.9034257, 0.6347691, 0.4611223, -1.0097671]),
+    "di4c-maskgit": ("maskgit_student", [0.1325444, -0.9034254, 0.6347687, 0.4611221, -1.0097665]),
+    "mdlm": ("dit_teacher", [-0.0898913, -6.4225698, 5.006135, 2.2313232, -6.786346]),
+    "sdtt": ("dit_teacher", [-0.0898913, -6.4225698, 5.006135, 2.2313232, -6.786346]),
+    "di4c-sdtt": ("dit_student", [-0.0873518, -6.4206686, 5.0017662, 2.2329667, -6.7841954]),
+    "vqgan": ("vqgan", [-0.021994, -0.0306188, -0.0301263, -0.0265054, -0.0231308]),
+}
+"""Key list, and the first numbers that the published code gives with the weights anyone can make."""
+COUNTS = {"unet_teacher": 328, "unet_student": 384, "maskgit_teacher": 305, "maskgit_student": 309}
+COUNTS |= {"dit_teacher": 131, "dit_student": 135, "vqgan": 343}
+
+
+def full_size_file(kind, folder):
+    """The released layout at the released size, without settings beside."""
+    weights = {}
+    for number, (name, shape) in enumerate(keys(FULL_SIZE[kind][0])):
+        buffer = name == "rotary_emb.inv_freq"
+        weights[our_name(name, kind)] = Rotary(64).inv_freq if buffer else wave(number, name, shape)
+    content, name, _ = layout(kind, weights, [name for name in weights if "inv_freq" not in name])
+    folder.mkdir()
+    if kind in ("mdlm", "sdtt"):
+        save_file(content, folder / name)
+        return folder
+    if "tauldr" in kind:  # the released sampler uses the averages: these are the ones, and the others are not
+        parameters = [name for name, value in content["model"].items() if torch.is_tensor(value)]
+        content["model"]["ema_shadow_params"] = [content["model"][name] for name in parameters]
+        content["model"] |= {name: content["model"][name] + 1 for name in parameters}
+    torch.save(content, folder / name)
+    return folder / name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FULL_SIZE)
+def test_released_sizes(kind, convert, tmp_path):
+    """Sizes from the tensors alone, and the published numbers through the written folder."""
+    name, first = FULL_SIZE[kind]
+    told = converted(convert, full_size_file(kind, tmp_path / "in"), kind)
+    assert told["tensors"] == COUNTS[name]
+    if kind == "vqgan":
+        codec = config_class("codecs", "vqgan")(checkpoint=told["out"]).build()
+        with torch.no_grad():
+            images = codec.model("cpu").decode((29 * torch.arange(256) % 1024).view(1, 256))
+        assert torch.allclose(images.flatten()[:5], torch.tensor(first), rtol=0, atol=1e-4)
+        return
+    model, house = model_in(told["out"])
+    x, t, label = (29 * torch.arange(512) % 1025).view(2, 256), torch.tensor([0.3, 0.8]), None
+    if "tauldr" in kind:
+        x = (37 * torch.arange(2 * 3072) % 256).view(2, 3072)
+    elif "maskgit" in kind:
+        label = torch.tensor([7, house.recipe.classes])
+    else:
+        x = (1601 * torch.arange(2 * 32) % 50258).view(2, 32)
+        x[:, ::3] = house.process.space.mask_id
+        assert house.recipe.codec.kind == "gpt2"
+    lam = torch.tensor([[0.25], [0.9]]) if kind.startswith("di4c-") else None
+    with torch.no_grad():
+        logits = model.network(x, t, label, lam)
+    logits = logits.log_softmax(-1) if "tauldr" in kind else logits
+    assert torch.allclose(logits.flatten()[:5], torch.tensor(first), rtol=0, atol=2e-4)

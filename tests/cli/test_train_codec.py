@@ -31,7 +31,7 @@ def recipe(tmp_path, monkeypatch):
     after = rest[rest.index("[dataset]") :]
     (tmp_path / "tiny.toml").write_text(f"{before}{CODEC}\n{after}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mnist.Config, "images", made_up, raising=False)
+    monkeypatch.setattr(mnist.Config, "images", made_up)
     return "tiny.toml"
 
 
@@ -139,7 +139,7 @@ def test_missing_data_is_told(run, recipe, tmp_path, monkeypatch):
     def gone(config, shape):
         raise DataError("train-images-idx3-ubyte.gz: missing")
 
-    monkeypatch.setattr(mnist.Config, "images", gone, raising=False)
+    monkeypatch.setattr(mnist.Config, "images", gone)
     result = run("train-codec", recipe, "--out", "new", "--quiet")
     assert (result.exit_code, result.stderr) == (2, "train-images-idx3-ubyte.gz: missing\n")
     assert not (tmp_path / "new").exists()

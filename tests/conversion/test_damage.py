@@ -5,63 +5,46 @@ import zipfile
 
 import pytest
 import torch
-from released import AVERAGED, KINDS, release, weights_of
+from released import AVERAGED, KINDS, averages_of, release, weights_of
 
 
-
-def taken(content, pick=lambda names: names[-1]):
+def last(content):
+    """The table of tensors, and the name of the last one of the network."""
     state = weights_of(content)
-    name = pick([name for name, value in state.items() if torch.is_tensor(value) and "loss" not in name])
-    return state, name
+    return state, [name for name, value in state.items() if torch.is_tensor(value) and "loss" not in name][-1]
 
 
 def without(content):
-    state, name = taken(content)
+    state, name = last(content)
     del state[name]
-    forget_average(content)
-
-
-def forget_average(content):
-    """The list of averages as long as the parameters that are left."""
-    for holder in (content.get("ema"), content.get("model")):
-        for key in ("shadow_params", "ema_shadow_params"):
-            if isinstance(holder, dict) and key in holder:
-                del holder[key][-1]
+    del averages_of(content)[-1]
 
 
 def with_more(content):
     weights_of(content)["extra.weight"] = torch.zeros(2)
-    for holder in (content.get("ema"), content.get("model")):
-        for key in ("shadow_params", "ema_shadow_params"):
-            if isinstance(holder, dict) and key in holder:
-                holder[key].append(torch.zeros(2))
+    averages_of(content).append(torch.zeros(2))
+
+
+def replaced(content, make):
+    state, name = last(content)
+    state[name] = make(state[name])
+    averages_of(content)[-1] = make(averages_of(content)[-1])
 
 
 def misshapen(content):
-    state, name = taken(content)
-    state[name] = torch.cat([state[name], state[name]])
-    for holder in (content.get("ema"), content.get("model")):
-        for key in ("shadow_params", "ema_shadow_params"):
-            if isinstance(holder, dict) and key in holder:
-                holder[key][-1] = torch.cat([holder[key][-1]] * 2)
+    replaced(content, lambda value: torch.cat([value, value]))
 
 
-def not_finite(content):
-    state, name = taken(content)
-    state[name] = torch.full_like(state[name], float("nan"))
-    for holder in (content.get("ema"), content.get("model")):
-        for key in ("shadow_params", "ema_shadow_params"):
-            if isinstance(holder, dict) and key in holder:
-                holder[key][-1] = torch.full_like(holder[key][-1], float("inf"))
+def not_a_number(content):
+    replaced(content, lambda value: torch.full_like(value, float("nan")))
+
+
+def infinite(content):
+    replaced(content, lambda value: value / 0)
 
 
 def whole_numbers(content):
-    state, name = taken(content)
-    state[name] = state[name].int()
-    for holder in (content.get("ema"), content.get("model")):
-        for key in ("shadow_params", "ema_shadow_params"):
-            if isinstance(holder, dict) and key in holder:
-                holder[key][-1] = holder[key][-1].int()
+    replaced(content, lambda value: value.int())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,7 +54,8 @@ def whole_numbers(content):
         (without, "missing: "),
         (with_more, "surplus: extra.weight"),
         (misshapen, "of another shape: "),
-        (not_finite, "not finite"),
+        (not_a_number, "not finite"),
+        (infinite, "not finite"),
         (whole_numbers, "torch.int32, not floating-point"),
     ],
 )
@@ -102,7 +86,7 @@ def test_every_tensor_is_needed(kind, refused, tmp_path):
 @pytest.mark.parametrize("by", [-1, 1])
 def test_averages_of_another_number(kind, by, refused, tmp_path):
     def change(content):
-        averages = content["ema"]["shadow_params"] if "ema" in content else content["model"]["ema_shadow_params"]
+        averages = averages_of(content)
         averages.append(averages[0]) if by > 0 else averages.pop()
 
     made = release(kind, tmp_path / "in", change)
@@ -113,7 +97,7 @@ def test_averages_of_another_number(kind, by, refused, tmp_path):
 @pytest.mark.parametrize("kind", AVERAGED)
 def test_averages_in_another_order(kind, refused, tmp_path):
     def change(content):
-        averages = content["ema"]["shadow_params"] if "ema" in content else content["model"]["ema_shadow_params"]
+        averages = averages_of(content)
         averages.reverse()
 
     made = release(kind, tmp_path / "in", change)
@@ -176,5 +160,3 @@ def test_a_file_that_may_not_be_read(refused, tmp_path):
     made = release("maskgit", tmp_path / "in")
     made.file.chmod(0)
     assert "Permission denied" in refused(made.path, "maskgit")
-
-

@@ -9,7 +9,6 @@ from released import release
 from di4c_cli.core import checkpoints
 
 
-
 class Hub:
     """In the place of huggingface_hub."""
 
@@ -69,5 +68,3 @@ def test_a_download_that_fails(error, says, refused, monkeypatch, tmp_path):
 
 def test_no_repository_name(refused, tmp_path):
     assert "not a repository" in refused("hf:mdlm-owt", "mdlm")
-
-

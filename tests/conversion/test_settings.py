@@ -8,7 +8,6 @@ from released import release
 from di4c_cli.sources import resolve
 
 
-
 def settings_file(tmp_path, text):
     path = tmp_path / "mine.json"
     path.write_text(text if isinstance(text, str) else json.dumps(text))
@@ -18,10 +17,13 @@ def settings_file(tmp_path, text):
 def test_hparams_take_the_place_of_those_beside(convert, tmp_path):
     made = release("maskgit", tmp_path / "in")
     mine = settings_file(tmp_path, {"heads": 2, "classes": 5})
+    beside = made.path.parent / "hparams.json"
+    beside.write_text('{"dropout": 0.7, "S": 3}')
     told = convert(made.path, "maskgit", hparams=mine)
     assert told["assumed"] == {}
     recipe = resolve(told["out"], []).recipe
     assert recipe.network.heads == 2
+    assert recipe.network.dropout == 0.1
     assert recipe.classes == 5
     assert recipe.codec.num_states == 2
 
@@ -43,6 +45,7 @@ def test_hparams_take_the_place_of_those_beside(convert, tmp_path):
         ("tauldr", {"shape": [1, 4, 4]}, "shape = [1, 4, 4], and the tensors [3, 4, 4]"),
         ("tauldr", {"S": 8, "data_min_max": [0, 255]}, "data_min_max = [0.0, 255.0], and the tensors [0, 7]"),
         ("tauldr", {"fix_logistic": True}, "fix_logistic = True, which"),
+        ("tauldr", {"do_lam_embed": True}, "do_lam_embed = True, and the tensors False"),
         ("tauldr", {"shape": [3, 5, 5]}, "sides that 2 divides"),
         ("tauldr", {"rate_sigma": -1}, "rate_sigma"),
         ("vqgan", {"resolution": 9}, "not a multiple of 2"),
@@ -77,5 +80,3 @@ def test_without_settings_the_release_is_assumed(convert, tmp_path):
     assert told["assumed"] == {"shape": [3, 32, 32], "S": 256}
     recipe = resolve(told["out"], []).recipe
     assert (recipe.codec.height, recipe.codec.levels) == (32, 256)
-
-

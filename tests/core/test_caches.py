@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import pickle
+import stat
 import time
 
 import numpy as np
@@ -148,9 +149,9 @@ def test_a_finished_cache_asks_for_nothing(monkeypatch):
     maker = Maker(spec)
     cached(spec, maker)
     assert maker.made == []
-    other = make_spec(other="setting")
-    assert other.folder != spec.folder
-    assert make_spec(num_states=299).folder != spec.folder
+    others = [make_spec(other="setting"), make_spec(num_states=299), make_spec(num_labels=4)]
+    others.append(Spec("test", {}, WIDTH + 1, 300, 3, state=NonNegativeInt))
+    assert len({spec.folder, *(other.folder for other in others)}) == 5
 
 
 @pytest.mark.parametrize("stops", [[0], [3], [4], [1, 2, 2]])
@@ -220,12 +221,41 @@ def test_a_removed_shard_of_another_source_is_not_made_up():
         cached(spec, lambda state: iter([]))
 
 
-def test_a_full_disk_keeps_what_is_done(monkeypatch):
+def test_what_a_killed_process_left_is_swept_up():
+    spec = make_spec()
+    spec.folder.mkdir(parents=True)
+    (spec.folder / ".00000.npy.1.tmp").write_bytes(b"half")
+    cached(spec, Maker(spec))
+    assert not list(spec.folder.glob(".*.tmp"))
+
+
+def test_a_shard_is_on_disk_before_the_header_names_it(monkeypatch):
+    """A power cut keeps renames and loses content, unless the content was forced out before."""
+    spec, events = make_spec(num_labels=0), []
+    real_replace, real_fsync = _cache.os.replace, _cache.os.fsync
+
+    def fsync(descriptor):
+        is_folder = stat.S_ISDIR(_cache.os.fstat(descriptor).st_mode)
+        events.append("fsync folder" if is_folder else "fsync")
+        real_fsync(descriptor)
+
+    def replace(source, target):
+        events.append("header" if target.name == "header.json" else "shard")
+        real_replace(source, target)
+
+    monkeypatch.setattr(_cache.os, "fsync", fsync)
+    monkeypatch.setattr(_cache.os, "replace", replace)
+    cached(spec, Maker(spec))
+    assert events == ["fsync", "shard", "fsync folder", "fsync", "header"] * 5 + ["fsync", "header"]
+
+
+@pytest.mark.parametrize("calls_that_work", [0, 1, 2, 5, 9, 10, 11])
+def test_a_full_disk_keeps_what_is_done(calls_that_work, monkeypatch):
     spec, calls = make_spec(), []
 
     def fsync(descriptor):
         calls.append(descriptor)
-        if len(calls) > 9:
+        if len(calls) > calls_that_work:
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_cache.os, "fsync", fsync)
@@ -236,7 +266,7 @@ def test_a_full_disk_keeps_what_is_done(monkeypatch):
     assert not [path for path in spec.folder.iterdir() if path.suffix == ".tmp"]
     maker = Maker(spec)
     cached(spec, maker)
-    assert 0 < len(maker.made) < len(COUNTS)
+    assert maker.made == list(range(calls_that_work // 5, len(COUNTS)))  # five calls a shard
 
 
 def test_a_place_that_cannot_be_written(monkeypatch):
@@ -257,9 +287,12 @@ def build_slowly(folder, log):
             time.sleep(0.05)
             yield shard
 
-    split = cached(spec, slow)
+    remarks = []
+    with progress.reporting(remark=remarks.append):
+        split = cached(spec, slow)
+    total = split[torch.arange(len(split))].x_0.sum().item()
     with open(log, "a") as file:
-        file.write(json.dumps([maker.made, split[torch.arange(len(split))].x_0.sum().item()]) + "\n")
+        file.write(json.dumps([maker.made, total, remarks]) + "\n")
 
 
 def test_two_processes_build_one_cache_once(tmp_path):
@@ -272,8 +305,11 @@ def test_two_processes_build_one_cache_once(tmp_path):
         process.join(60)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     wanted = sum(rows(300, number).sum().item() for number in range(len(COUNTS)))
-    assert [total for _, total in lines] == [wanted] * 3
-    assert sorted(len(made) for made, _ in lines) == [0, 0, len(COUNTS)]
+    assert [total for _, total, _ in lines] == [wanted] * 3
+    assert sorted(len(made) for made, _, _ in lines) == [0, 0, len(COUNTS)]
+    remarks = sorted(line.partition(" ")[2] for _, _, lines_of_one in lines for line in lines_of_one)
+    assert remarks[1:] == ["another process is building this cache; waiting for it"] * 2
+    assert remarks[0].startswith("1 could not be read")  # told by the one that built
 
 
 def test_progress_and_what_was_left_out_are_told():

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from di4c_cli.core import _vision, datasets, progress
-from di4c_cli.core.codecs import ImageCodec, characters, pixels
+from di4c_cli.core import _vision, checkpoints, datasets, progress
+from di4c_cli.core.codecs import ImageCodec, characters, patches, pixels
 from di4c_cli.core.datasets import _pictures, cifar10, imagenet, mnist
+from di4c_cli.core.datasets._codec import identity
 from di4c_cli.core.datasets._images import FlippedSplit
 from di4c_cli.core.datasets._pictures import Pictures, read_picture
 from di4c_cli.core.space import StateSpace
@@ -327,7 +328,7 @@ def test_one_bad_picture_does_not_lose_the_others(tmp_path, monkeypatch):
     bad = tmp_path / "train" / "class-1"
     (bad / "03.png").write_bytes((bad / "03.png").read_bytes()[:-200])
     (bad / "04.png").write_bytes(b"")
-    (bad / "05.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    Image.open(bad / "05.png").save(bad / "05.png", format="PCX")  # no format that is asked for
     for number, side in enumerate((8200, 9500, 14_000)):  # whole, but 67, 90 and 196 million pixels
         Image.new("1", (side, side)).save(bad / f"1{number}.png")
     remarks = []
@@ -411,3 +412,27 @@ def test_another_codec_is_another_cache(tmp_path):
     }
     assert len(folders) == 4
     assert config.build(pixel_codec(3, 16)).train.folder in folders
+    shutil.copy(tmp_path / "train/class-0/00.png", tmp_path / "train/class-0/02.png")
+    assert len(config.build(pixel_codec(3, 16)).train) == 6
+
+
+def test_other_weights_of_a_codec_are_another_cache_wherever_they_lie(tmp_path):
+    write_pictures(tmp_path / "train", [3])
+    write_pictures(tmp_path / "val", [1])
+
+    def built(name, codebook):
+        sizes = {"channels": 3, "patch": 8, "num_codes": 2}
+        config = {"role": "codec", "kind": "patches", "architecture": sizes}
+        checkpoints.save(tmp_path / name, config=config, model={"codebook": codebook}, ema=None, card="")
+        codec = patches.Config(
+            height=16, width=16, channels=3, patch=8, num_codes=2, checkpoint=str(tmp_path / name)
+        ).build()
+        before = identity(codec)
+        split = imagenet.Config(path=str(tmp_path / "train")).build(codec).train
+        assert identity(codec) == before  # although it has read its weights
+        return split
+
+    codebook = torch.linspace(0, 1, 2)[:, None, None, None].expand(2, 3, 8, 8).contiguous()
+    first, moved, other = built("a", codebook), built("b", codebook), built("a", 1 - codebook)
+    assert first.folder == moved.folder != other.folder
+    assert torch.equal(everything(other).x_0, 1 - everything(first).x_0)

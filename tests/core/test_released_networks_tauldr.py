@@ -356,6 +356,9 @@ def test_truncated_logistic_is_safe_at_every_log_scale():
     log_p.square().mean().sqrt().backward()
     assert params.grad.isfinite().all()
     assert params.grad.square().sum().isfinite()
+    beyond = scales.repeat(5) < -28  # where sharpness no longer grows
+    assert not params.grad[beyond, 1].any()
+    assert params.grad[~beyond, 1].any()
     assert torch.allclose(log_p[scales.repeat(5) >= 100].exp(), torch.tensor(1 / 256))
     sharp = truncated_logistic(torch.tensor([0.013, -1e30]), 256).argmax()
     assert sharp == int((0.013 + 1) * 128)

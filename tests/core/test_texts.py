@@ -65,6 +65,13 @@ def write_jsonl(path, texts):
     return path
 
 
+def write_texts(folder, texts):
+    folder.mkdir()
+    for i, t in enumerate(texts):
+        (folder / f"{i:02d}.txt").write_bytes(t.encode())
+    return folder
+
+
 def packed_by_hand(texts, length, wrap, group):
     """Straight from the description, all in memory."""
     rows = []
@@ -84,12 +91,14 @@ def packed_by_hand(texts, length, wrap, group):
 @pytest.mark.parametrize("wrap", [False, True])
 @pytest.mark.parametrize("length", [3, 8, 50])
 @pytest.mark.parametrize("mapped", [False, True])
-def test_rows_are_packed_as_described(wrap, length, mapped, tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", [write_jsonl, write_texts])
+def test_rows_are_packed_as_described(write, wrap, length, mapped, tmp_path, monkeypatch):
+    monkeypatch.setattr(_documents, "PIECE", 32)
     monkeypatch.setattr(_packing, "DOCUMENTS", 7)
     monkeypatch.setattr(_packing, "SHARD_TOKENS", 300)
     monkeypatch.setattr(text, "IN_MEMORY", 0 if mapped else 2**24)
     texts = documents()
-    path = write_jsonl(tmp_path / "d.jsonl", texts)
+    path = write(tmp_path / "d.jsonl", texts)
     data = text.Config(path=str(path), wrap=wrap, held_out=0.3).build(ByteCodec(length))
     wanted = packed_by_hand(texts, length, wrap, 7)
     held_out = int(0.3 * len(wanted))
@@ -192,6 +201,7 @@ def test_byte_pairs_of_pieces_are_those_of_the_whole(name, monkeypatch):
         ("a.txt", b"abc\xff", r"a\.txt: not a UTF-8 text \(byte 3\)"),
         ("a.txt.gz", b"no gzip", r"a\.txt\.gz: Not a gzipped"),
         ("a.txt.gz", gzip.compress(b"abcdef" * 100)[:-12], r"a\.txt\.gz: "),
+        ("a.txt.gz", gzip.compress(b"abcdef")[:10] + b"\xff" * 20, r"a\.txt\.gz: Error -3"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": 1}\n', r"a\.jsonl:3: not a JSON object"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl:1: not"),
         ("a.jsonl", b'{"t": "x"}\n', r"a\.jsonl:1: not"),
@@ -331,7 +341,18 @@ def test_an_edited_text_is_another_cache(tmp_path, monkeypatch):
     moved.write_text("efgh" * 10)
     data = text.Config(path=str(moved)).build(ByteCodec(4))
     assert data.train[torch.tensor([0])].x_0.tolist() == [list(b"efgh")]
-    assert data.train.folder != text.Config(path=str(moved)).build(ByteCodec(5)).train.folder
+    folders = {
+        text.Config(path=str(moved), **settings).build(codec).train.folder
+        for settings, codec in (
+            ({}, ByteCodec(4)),
+            ({}, ByteCodec(5)),
+            ({"wrap": True}, ByteCodec(4)),
+            ({}, characters.Config(length=4, alphabet="efgh").build()),
+            ({}, characters.Config(length=4, alphabet="hgfe").build()),
+            ({}, characters.Config(length=4, alphabet="efgh").build()),
+        )
+    }
+    assert len(folders) == 5
 
 
 def test_a_hostile_state_of_a_text(tmp_path, monkeypatch):
@@ -343,7 +364,7 @@ def test_a_hostile_state_of_a_text(tmp_path, monkeypatch):
     header = json.loads((folder / "header.json").read_text())
     good = header["shards"][1]["state"]
     (folder / "00002.npy").unlink()
-    for state in (
+    bad = (
         None,
         good | {"place": 7},
         good | {"place": ["/etc/passwd", 0, 1]},
@@ -352,12 +373,16 @@ def test_a_hostile_state_of_a_text(tmp_path, monkeypatch):
         good | {"waiting": [-1]},
         good | {"more": 1},
         good | {"place": [0, 10**30, 1]},
+        good | {"place": [-1, 0, 1]},
         good | {"place": [9, 0, 1]},
-    ):
-        header["shards"][1]["state"] = state
-        (folder / "header.json").write_text(json.dumps(header))
-        with pytest.raises(DataError, match=r"damaged|source has changed"):
-            build(ByteCodec(4))
+    )
+    for complete in (True, False):
+        shards = header["shards"] if complete else header["shards"][:2]
+        for state in bad[: None if complete else -1]:
+            shards[1]["state"] = state
+            (folder / "header.json").write_text(json.dumps(header | {"shards": shards, "complete": complete}))
+            with pytest.raises(DataError, match=r"damaged|source has changed"):
+                build(ByteCodec(4))
 
 
 # -- openwebtext -----------------------------------------------------------------------------------

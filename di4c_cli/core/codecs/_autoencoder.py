@@ -7,7 +7,6 @@ released files, so that a `state_dict` is one of those without its `loss.*`.
 from itertools import pairwise
 from typing import Annotated
 
-import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -81,8 +80,7 @@ class AutoEncoder(nn.Module):
         self.architecture = a
         self.encoder = Encoder(a)
         self.decoder = Decoder(a)
-        self.quantize = nn.Module()
-        self.quantize.embedding = nn.Embedding(a.n_embed, a.embed_dim)
+        self.quantize = Table(a)
         self.quant_conv = nn.Conv2d(a.z_channels, a.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(a.embed_dim, a.z_channels, 1)
 
@@ -93,13 +91,21 @@ class AutoEncoder(nn.Module):
     def encode(self, images: Float[Tensor, "N C H W"]) -> Int[Tensor, "N D"]:
         """The nearest code (L2) of every vector, row by row of the grid."""
         z = self.latents(images).permute(0, 2, 3, 1)
-        return nearest(z.flatten(0, 2), self.quantize.embedding.weight).view(len(images), -1)
+        return nearest(z.flatten(0, 2), self.quantize.embedding.weight).view(-1, z.shape[1] * z.shape[2])
 
     def decode(self, codes: Int[Tensor, "N D"]) -> Float[Tensor, "N C H W"]:
         """Images near [-1, 1], of codes row by row."""
         side = self.architecture.grid
-        z = self.quantize.embedding(codes).view(len(codes), side, side, -1).permute(0, 3, 1, 2)
+        z = self.quantize.embedding(codes).unflatten(1, (side, side)).permute(0, 3, 1, 2)
         return self.decoder(self.post_quant_conv(z))
+
+
+class Table(nn.Module):
+    """The vectors of the codes."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(a.n_embed, a.embed_dim)
 
 
 class Encoder(nn.Module):
@@ -108,11 +114,9 @@ class Encoder(nn.Module):
         widths = a.widths
         self.conv_in = nn.Conv2d(a.in_channels, a.ch, 3, padding=1)
         self.down = nn.ModuleList(
-            Level(width_in, width, a.num_res_blocks, a.attends(number))
-            for number, (width_in, width) in enumerate(pairwise([a.ch, *widths]))
+            Level(width_in, width, a.num_res_blocks, a.attends(i), downsample=i < len(widths) - 1)
+            for i, (width_in, width) in enumerate(pairwise([a.ch, *widths]))
         )
-        for level, width in list(zip(self.down, widths, strict=True))[:-1]:
-            level.downsample = Downsample(width)
         self.mid = Middle(widths[-1])
         self.norm_out = norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], a.z_channels, 3, padding=1)
@@ -121,8 +125,6 @@ class Encoder(nn.Module):
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-            if hasattr(level, "downsample"):
-                h = level.downsample(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
 
 
@@ -134,11 +136,9 @@ class Decoder(nn.Module):
         self.mid = Middle(widths[-1])
         # Level i has the resolution of the encoder's; the input comes from level i + 1.
         self.up = nn.ModuleList(
-            Level(width_in, width, a.num_res_blocks + 1, a.attends(number))
-            for number, (width, width_in) in enumerate(pairwise([*widths, widths[-1]]))
+            Level(width_in, width, a.num_res_blocks + 1, a.attends(i), upsample=i > 0)
+            for i, (width, width_in) in enumerate(pairwise([*widths, widths[-1]]))
         )
-        for level, width in list(zip(self.up, widths, strict=True))[1:]:
-            level.upsample = Upsample(width)
         self.norm_out = norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], a.out_ch, 3, padding=1)
 
@@ -146,24 +146,35 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
-            if hasattr(level, "upsample"):
-                h = level.upsample(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, each with attention behind it or none."""
+    """Residual blocks at one resolution, each with attention behind it or none, and the way to the next."""
 
-    def __init__(self, width_in: int, width: int, blocks: int, attends: bool) -> None:
+    def __init__(
+        self,
+        width_in: int,
+        width: int,
+        blocks: int,
+        attends: bool,
+        *,
+        downsample: bool = False,
+        upsample: bool = False,
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(Residual(width if b else width_in, width) for b in range(blocks))
         self.attn = nn.ModuleList(Attention(width) for _ in range(blocks if attends else 0))
+        self.downsample = Downsample(width) if downsample else None
+        self.upsample = Upsample(width) if upsample else None
 
     def forward(self, h: Tensor) -> Tensor:
         for number, block in enumerate(self.block):
             h = block(h)
             if len(self.attn):
                 h = self.attn[number](h)
+        for change in (self.downsample, self.upsample):
+            h = change(h) if change is not None else h
         return h
 
 
@@ -189,13 +200,12 @@ class Residual(nn.Module):
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
         self.norm2 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        if width_in != width:
-            self.nin_shortcut = nn.Conv2d(width_in, width, 1)
+        self.nin_shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class Attention(nn.Module):

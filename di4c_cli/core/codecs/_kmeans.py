@@ -66,7 +66,7 @@ def _start(points: UInt8[Tensor, "n C"], num: int, generator: torch.Generator) -
 def _means(
     points: UInt8[Tensor, "n C"], index: Int[Tensor, " n"], distance: Float[Tensor, " n"], num: int
 ) -> Float[Tensor, "{num} C"]:
-    """The mean of every centre's points, on the grid; a centre without any goes where the error is largest."""
+    """The mean of every centre's points, on the grid; a centre without any goes to the farthest points."""
     total = torch.zeros(num, points.shape[1], dtype=torch.float64)
     for rows, own in zip(points.split(ROWS), index.split(ROWS), strict=True):
         total.index_add_(0, own, rows.double())

@@ -101,7 +101,7 @@ def _local(path: Path) -> "Encoding":
 
 
 def _symbols() -> list[str]:
-    """The character that stands for each byte in the file: itself where that can be seen, else one from 256 on."""
+    """The character that stands for each byte in the file: itself if that shows, else one from 256 on."""
     shown = [chr(byte).isprintable() and byte != ord(" ") for byte in range(256)]
     return [chr(byte if shown[byte] else 256 + shown[:byte].count(False)) for byte in range(256)]
 

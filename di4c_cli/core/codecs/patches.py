@@ -36,7 +36,7 @@ class PatchCodec(ImageCodec):
             CheckpointError: there is no codebook, or not that of this codec.
         """
         patches = cut(images, self.config.patch)
-        return nearest(patches, self.codebook(images.device).flatten(1)).view(len(images), -1)
+        return nearest(patches, self.codebook(images.device).flatten(1)).view(-1, self.space.num_dims)
 
     def decode(self, tokens: Int[Tensor, "N D"]) -> Float[Tensor, "N C H W"]:
         """Images in [0, 1], the patches side by side.

@@ -30,7 +30,6 @@ class VQGANCodec(ImageCodec):
         self.at_once = max(1, PIXELS // config.size**2)
         self._model: AutoEncoder | None = None
 
-    @torch.no_grad()
     def encode(self, images: Float[Tensor, "N C H W"]) -> Int[Tensor, "N D"]:
         """The nearest codes of images in [0, 1], computed where the images lie.
 
@@ -40,7 +39,6 @@ class VQGANCodec(ImageCodec):
         model = self.model(images.device)
         return torch.cat([model.encode(2 * part.float() - 1) for part in images.split(self.at_once)])
 
-    @torch.no_grad()
     def decode(self, tokens: Int[Tensor, "N D"]) -> Float[Tensor, "N C H W"]:
         """Images in [0, 1], computed where the tokens lie; a state beyond the codes shows as the last one.
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from di4c_cli.core.codecs import Codec
+from di4c_cli.core.codecs import Codec, ImageCodec
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.space import Batch
 from di4c_cli.errors import RecipeError
@@ -72,7 +72,7 @@ class Classifier(nn.Module):
 class Evaluator:
     """Features and classes of tokens; the training and the held-out items' are kept."""
 
-    def __init__(self, classifier: Classifier, dataset: Dataset, codec: Codec, name: str) -> None:
+    def __init__(self, classifier: Classifier, dataset: Dataset, codec: ImageCodec, name: str) -> None:
         self.name = name
         self.num_classes = classifier.head.out_features
         self._classifier = classifier.eval()
@@ -121,13 +121,13 @@ def evaluator(dataset: Dataset, codec: Codec, cache: Path) -> Evaluator:
         RecipeError: the data are not images with labels.
     """
     items = spread(dataset.train, SETTINGS.num_train)
-    if codec.modality != "image" or items.label is None:
+    if not isinstance(codec, ImageCodec) or items.label is None:
         raise RecipeError(
             "metrics: Frechet distance, KID, precision, recall and class entropy need images with labels",
             "leave them out of this recipe",
         )
     name = f"classifier-{_digest(items, codec)}"
-    classifier = Classifier(codec.space.shape, int(items.label.max()) + 1)
+    classifier = Classifier(codec.image_shape, int(items.label.max()) + 1)
     path = cache / f"{name}.safetensors"
     if not _load(classifier, path):
         _train(classifier, codec.decode(items.x_0), items.label)
@@ -135,10 +135,10 @@ def evaluator(dataset: Dataset, codec: Codec, cache: Path) -> Evaluator:
     return Evaluator(classifier, dataset, codec, name)
 
 
-def _digest(items: Batch, codec: Codec) -> str:
+def _digest(items: Batch, codec: ImageCodec) -> str:
     assert items.label is not None
     digest = hashlib.sha256(
-        json.dumps([asdict(SETTINGS), codec.space.shape, codec.space.num_states]).encode()
+        json.dumps([asdict(SETTINGS), codec.image_shape, codec.space.num_states]).encode()
     )
     digest.update(items.x_0.to(torch.int32).numpy().tobytes())
     digest.update(items.label.to(torch.int32).numpy().tobytes())

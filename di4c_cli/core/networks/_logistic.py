@@ -24,8 +24,7 @@ def truncated_logistic(
     float32 rounding alone moves a logit by hundredths, and networks were trained with that. Only the params
     are kept for the backward pass.
     """
-    logits: Tensor = _TruncatedLogistic.apply(params, num_states)
-    return logits
+    return _TruncatedLogistic.apply(params, num_states)  # type: ignore[no-untyped-call]
 
 
 def _at_edges(params: Tensor, num_states: int) -> tuple[Tensor, Tensor, Tensor]:
