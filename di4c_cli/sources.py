@@ -198,7 +198,10 @@ def _of_folder(folder: Path, overrides: list[str]) -> Source:
     stated = header.get("teacher")
     teacher = Path(stated) if stated and (Path(stated) / "config.json").is_file() else None
     if teacher is None and recipe.teacher.trained:
-        teacher = newest_finished(name, "teacher") or shipped_teacher(name)
+        named = getattr(recipe.teacher, "checkpoint", None)
+        teacher = (
+            checkpoints.find(named) if named else newest_finished(name, "teacher") or shipped_teacher(name)
+        )
     return Source(name, recipe, role, folder, teacher)
 
 

@@ -46,7 +46,7 @@ def write_images(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) 
 
 
 def write_npz(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
-    """One file: `samples` (decoded) and `tokens` (N, D); tokens alone where the codec's weights are missing."""
+    """One file: `samples` (decoded) and `tokens` (N, D); tokens alone where the codec has no weights."""
     path = out if out.suffix == ".npz" else out / "samples.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"tokens": tokens.numpy()}

@@ -24,7 +24,7 @@ def test_defects_come_with_parity_alone(write):
     plain, parity = recipe_file.load(path), recipe_file.load(path, ["parity=true"])
     assert plain.recipe.student.num_latents != 5
     assert (parity.recipe.student.num_latents, parity.recipe.losses[0].weight.scale) == (5, 7.0)
-    assert parity.recipe.parity and not plain.recipe.parity
+    assert (plain.recipe.parity, parity.recipe.parity) == (False, True)
     assert parity.origins["student.num_latents"] == "override"
 
 

@@ -76,7 +76,8 @@ def _told() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except ArgumentError as error:
         command = error.ctx.command_path if error.ctx else "di4c"
-        console.error(UsageError(f"{command}: {error.format_message()}", f"see `{command} --help`"))
+        message = " ".join(error.format_message().split())
+        console.error(UsageError(f"{command}: {message}", f"see `{command} --help`"))
         raise typer.Exit(error.exit_code) from None
 
 

@@ -85,10 +85,10 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _levels(tensors: Tensors, channels: int) -> tuple[list[int], int, list[int]]:
-    """Multipliers, blocks of a level, and the levels with attention.
+    """Multipliers, blocks of the first level, and the levels with attention.
 
     Raises:
-        CheckpointError: levels of different numbers of blocks, or of no whole multiple of the channels.
+        CheckpointError: levels without blocks, of two widths, or of no whole multiple of the channels.
     """
     widths: list[set[int]] = [set()]
     blocks, attended = [0], [False]
@@ -103,8 +103,8 @@ def _levels(tensors: Tensors, channels: int) -> tuple[list[int], int, list[int]]
         else:
             widths[-1].add(tensors.shape(f"{module}.conv0.weight", 4)[0])
             blocks[-1] += 1
-    if len(set(blocks)) != 1 or not blocks[0] or any(len(level) != 1 for level in widths):
-        raise tensors.wrong(f"{DOWN} are no levels of equally many blocks")
+    if any(len(level) != 1 for level in widths):
+        raise tensors.wrong(f"{DOWN} are no levels of one width each")
     multipliers = [whole(tensors, level.pop(), channels, "channels of a level") for level in widths]
     return multipliers, blocks[0], [level for level, has in enumerate(attended) if has]
 

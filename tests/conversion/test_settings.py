@@ -35,6 +35,7 @@ def test_hparams_take_the_place_of_those_beside(convert, tmp_path):
         ("mdlm", {"heads": 4}, "n_heads = 4, and the tensors 2"),
         ("sdtt", {"vocab_size": 50258}, "vocab_size = 50258, and the tensors 12"),
         ("sdtt", {"time_conditioning": True}, "time_conditioning = True, which"),
+        ("sdtt", {"tie_word_embeddings": True}, "tie_word_embeddings = True, which"),
         ("di4c-sdtt", {"length": "long"}, "valid integer"),
         ("maskgit", {"S": 5, "classes": 4}, "classes = 4, and the tensors 3"),
         ("maskgit", {"S": 9}, "a table of 9 rows does not hold"),

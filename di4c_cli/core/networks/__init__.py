@@ -51,7 +51,7 @@ class Config(_Config, ABC):
     """What every network is told."""
 
     parameterization: Literal["free", "subs", "bayes", "raw"] = "free"
-    """How logits become log p(x_0 | x_t): free (no mask), SUBS, with the Bayes skip, or raw (mask included)."""
+    """How logits become log p(x_0 | x_t): free (no mask), SUBS, by the Bayes skip, or raw (mask included)."""
 
     @abstractmethod
     def build(self, space: StateSpace, *, lam: bool) -> Network:
