@@ -12,7 +12,7 @@ import torch
 from di4c_cli import __version__, recipe_file
 from di4c_cli.cards import model_card
 from di4c_cli.core import checkpoints
-from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
@@ -20,7 +20,7 @@ from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
-from di4c_cli.errors import UsageError
+from di4c_cli.errors import RecipeError, UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
 from di4c_cli.session import process_identity, writing_to
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
@@ -44,6 +44,7 @@ def prepare(
     recipe = loaded.recipe
     house = House.build(recipe, loaded.path)
     data = house.dataset()
+    check_classes(loaded, data)
     teacher = teacher or (resume.resolved().get("teacher") if resume else None)
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
     teacher = str(teacher_folder.resolve()) if teacher_folder else None
@@ -87,6 +88,17 @@ def prepare(
         run.write_status(status)
         run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
     return trainer, data
+
+
+def check_classes(loaded: recipe_file.LoadedRecipe, data: Dataset) -> None:
+    """A label that the models do not know would read as "no label"; a look at part of the data tells."""
+    label, classes = spread(data.train, 1000).label, loaded.recipe.classes
+    if classes and label is None:
+        raise RecipeError(f"{loaded.path}: classes: the data set has no labels", "set classes = 0")
+    if classes and label is not None and int(label.max()) >= classes:
+        raise RecipeError(
+            f"{loaded.path}: classes: the data set has the label {int(label.max())}", "raise classes"
+        )
 
 
 def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:

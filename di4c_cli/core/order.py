@@ -1,5 +1,7 @@
 """What a training step sees depends on the seed and the step alone: a resume needs no random state."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,12 @@ def data_indices(size: int, batch_size: int, step: int, seed: int) -> Tensor:
     epochs, offsets = position // size, position % size
     index = torch.empty_like(position)
     for epoch in epochs.unique().tolist():
-        generator = torch.Generator().manual_seed(step_seed(seed, epoch, part=-1))
         chosen = epochs == epoch
-        index[chosen] = torch.randperm(size, generator=generator)[offsets[chosen]]
+        index[chosen] = _permutation(size, seed, epoch)[offsets[chosen]]
     return index
+
+
+@lru_cache(maxsize=2)  # a step meets two epochs at most, and millions of rows take a while to shuffle
+def _permutation(size: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(step_seed(seed, epoch, part=-1))
+    return torch.randperm(size, generator=generator)

@@ -48,7 +48,7 @@ kind = "maskd"
         ("distill toy codec.num_dims=40", ["codec: a toy has at most", "lower num_dims"]),
         ("distill digits codec.height=9", ["codec: the digits are grey images of 8x8", "set height = 8"]),
         ("distill digits network.width=16", ["ema.safetensors: made for another network", "[network]"]),
-        ("recipes check nothere", ["nothere: no such recipe", "shipped: digits"]),
+        ("recipes check nothere", ["nothere: no such recipe", "shipped: "]),
         ("recipes show toy a.b=1", ["override a.b=1: ", "unknown key"]),
         # training
         ("distill", ["which recipe?", "di4c distill digits"]),
@@ -61,6 +61,9 @@ kind = "maskd"
         ("distill --resume nothere", ["nothere: no such run", "di4c runs"]),
         ("distill --resume", ["there is no student run yet", "di4c runs"]),
         ("train-teacher toy", ["toy: its teacher is exact, there is nothing to train", "di4c distill"]),
+        ("distill digits classes=9", ["classes: the data set has the label 9", "raise classes"]),
+        ("distill toy classes=3", ["classes: the data set has no labels", "set classes = 0"]),
+        ("distill digits student.init=nowhere", ["nowhere: no checkpoint here"]),
         ("train-teacher digits teacher.losses.0.kind=marginal", ["teacher.losses.0: ", "needs a teacher"]),
         # sampling
         ("sample nothere", ["nothere: no such run, checkpoint or recipe", "shipped: "]),
