@@ -7,6 +7,7 @@ of a process that has imported torch already (`warm.py`): a hundred commands do 
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,11 @@ TINY_TEACHER = [
     "teacher.train.batch_size=16",
     "preview.every=0",
 ]
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and so would everything that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_ctrl_c,
         ) as process:
             try:
                 yield process
