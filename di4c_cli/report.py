@@ -191,7 +191,7 @@ def _panel(axes: Any, name: str, groups: list[Group], floor: float | None) -> No
 
 def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> None:
     """Calls on a logarithmic axis with the step counts as ticks; figures too, where they span a decade."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     axes.set_xscale("log", base=2)
     ticks = sorted({group.nfe for group in groups})
@@ -204,5 +204,6 @@ def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> No
         axes.set_yscale("log")
         plain = FuncFormatter(lambda value, _: f"{value:g}")  # 0.3, not 3 x 10^-1
         axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # every minor tick would be a heap of labels
         axes.yaxis.set_minor_formatter(plain)
     axes.grid(alpha=0.25)
