@@ -44,11 +44,10 @@ def prepare(
     recipe = loaded.recipe
     house = House.build(recipe, loaded.path)
     data = house.dataset()
-    check_classes(loaded, data)
     teacher = teacher or (resume.resolved().get("teacher") if resume else None)
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
     teacher = str(teacher_folder.resolve()) if teacher_folder else None
-    rehearse(loaded, role, cast, settings, data, device)
+    rehearse(loaded, role, house, cast, settings, data, device)
     if resume is not None:
         refuse_finished(resume, role, settings.train.steps)
     with writing_to(runs_root()):
@@ -129,6 +128,7 @@ def build_cast(
     teacher: str | None,
 ) -> tuple[Cast, torch.nn.Module, Path | None, Any]:
     """The models of a run, the one that is trained, the teacher's folder, and the section to train with."""
+    check_classes(loaded, data)
     recipe, process = loaded.recipe, house.process
     if role == "teacher":
         if not recipe.teacher.trained:
@@ -169,12 +169,13 @@ def first_weights(init: str, teacher: Denoiser) -> Mapping[str, torch.Tensor] | 
         return None
     if init == "teacher":
         return teacher.state_dict() if isinstance(teacher, torch.nn.Module) else {}
-    return checkpoints.read_tensors(Path(init), "model.safetensors")
+    return checkpoints.read_tensors(checkpoints.find(init) or Path(init), "model.safetensors")
 
 
 def rehearse(
     loaded: recipe_file.LoadedRecipe,
     role: str,
+    house: House,
     cast: Cast,
     settings: Any,
     data: Dataset,
@@ -182,8 +183,10 @@ def rehearse(
 ) -> None:
     """One data point through every loss, so that pieces that do not fit are found before there is a run.
 
-    With two draws of lambda, however many the run has: full-size laws are gigabytes.
+    With two draws of lambda, however many the run has: full-size laws are gigabytes. One data point is shown,
+    too: a codec without its weights would end the run at its first preview.
     """
+    house.codec.decode(data.train[torch.arange(1)].x_0)
     segment, _ = first_segment(cast, settings, data, device)
     table = "teacher.losses" if role == "teacher" else "losses"
     with torch.no_grad():

@@ -38,9 +38,9 @@ class Judge:
 
     def labels(self, num: int) -> Int[Tensor, " {num}"] | None:
         """Classes to sample: those of held-out items, spread evenly; None where models are told none."""
-        label = spread(self.data.test, num).label
         if not self.house.recipe.classes:
             return None
+        label = spread(self.data.test, num).label
         return every_class(self.house.recipe, num) if label is None or len(label) < num else label
 
     def measure(

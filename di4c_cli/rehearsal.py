@@ -25,7 +25,7 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     data = house.dataset()
     device = torch.device("cpu")
     cast, model, folder, settings = build_cast(loaded, role, house, data, device, teacher)
-    rehearse(loaded, role, cast, settings, data, device)
+    rehearse(loaded, role, house, cast, settings, data, device)
     space, config = house.process.space, settings.train
     at_once = -(-config.batch_size // config.accumulate)
     # weights, gradients, two moments, average

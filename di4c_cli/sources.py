@@ -159,10 +159,9 @@ def resolve(text: str, overrides: list[str]) -> Source:
     Raises:
         UsageError, CheckpointError, RecipeError: nothing there, or not what it should be.
     """
-    path = Path(text)
-    for folder in (path, runs_root() / text):
-        if (folder / "config.json").is_file() and not RunDirectory.is_run(folder):
-            return _of_folder(folder, overrides)
+    path, folder = Path(text), checkpoints.find(text)
+    if folder is not None and not RunDirectory.is_run(folder):
+        return _of_folder(folder, overrides)
     if text == "latest" or RunDirectory.is_run(path) or RunDirectory.is_run(runs_root() / text):
         return _of_folder(newest_checkpoint(RunDirectory.resolve(text)), overrides)
     if path.is_dir() and text not in recipe_paths():

@@ -248,5 +248,5 @@ def test_misfits():
         ):
             mdlm.Config(width=width, heads=heads).build(SPACE, lam=False)
     labelled = StateSpace(shape=(12,), num_states=7, mask_id=6, num_classes=10)
-    with pytest.raises(ValueError, match=r"^network 'mdlm' takes no class labels, and the data has 10$"):
+    with pytest.raises(ValueError, match=r"^network 'mdlm' takes no class labels: set classes = 0, not 10$"):
         mdlm.Config(**SIZES).build(labelled, lam=False)

@@ -292,7 +292,7 @@ def test_images_only_and_sides_that_divide():
         config(multipliers=[1, 1], attention=[0, 2]).build(CIFAR, lam=False)
     with pytest.raises(ValueError, match="144 channels do not divide into 32 groups"):
         config(channels=36).build(CIFAR, lam=False)
-    with pytest.raises(ValueError, match="no class labels, and the data has 10"):
+    with pytest.raises(ValueError, match="no class labels: set classes = 0, not 10"):
         config().build(StateSpace(shape=(3, 32, 32), num_states=256, num_classes=10), lam=False)
 
 

@@ -97,3 +97,26 @@ def test_owt_its_second_round_and_sdtt(program, tmp_path):
     lines = (program.home / "p" / "samples.txt").read_text().splitlines()
     assert len(lines) == 2
     assert all(line.startswith("It is") for line in lines)
+
+
+def test_a_codec_without_weights_is_found_before_there_is_a_run(program, tmp_path):
+    """Not at the first preview, thousands of steps later: here the tokens came from a cache."""
+    prelude = """
+import torch
+from di4c_cli.core.codecs.vqgan import VQGANCodec
+VQGANCodec.encode = lambda codec, images: torch.zeros(len(images), codec.space.num_dims, dtype=torch.int64)
+"""
+    from PIL import Image
+
+    for number in range(8):
+        folder = tmp_path / "pictures" / f"class-{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * number, 100, 200)).save(folder / f"{number}.png")
+    small = [
+        *("codec.grid=2", "codec.size=32", "codec.num_codes=8", f"dataset.path={tmp_path}/pictures"),
+        *("dataset.held_out=0.3", "classes=2", "network.width=16", "network.depth=1", "network.heads=2"),
+    ]
+    outcome = program("train-teacher", "imagenet", *small, *FEW_TEACHER, prelude=prelude)
+    assert outcome.code == 2
+    assert "di4c convert last.ckpt --kind vqgan" in outcome.err
+    assert not (program.runs / "imagenet").exists()

@@ -220,7 +220,9 @@ class Config(networks.Config):
                 f"network 'mdlm': width {self.width} is not an even multiple of {self.heads} heads"
             )
         if space.num_classes:
-            raise ValueError(f"network 'mdlm' takes no class labels, and the data has {space.num_classes}")
+            raise ValueError(
+                f"network 'mdlm' takes no class labels: set classes = 0, not {space.num_classes}"
+            )
         return MDLM(
             space,
             width=self.width,

@@ -171,7 +171,9 @@ class Config(networks.Config):
                 f"not positions of shape {space.shape}"
             )
         if space.num_classes:
-            raise ValueError(f"network 'tauldr' takes no class labels, and the data has {space.num_classes}")
+            raise ValueError(
+                f"network 'tauldr' takes no class labels: set classes = 0, not {space.num_classes}"
+            )
         levels, (_, height, width) = len(self.multipliers), space.shape
         stride = 2 ** (levels - 1)
         if height % stride or width % stride:
