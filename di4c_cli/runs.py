@@ -31,6 +31,16 @@ def runs_root() -> Path:
     return Path(os.environ.get("DI4C_RUNS") or "checkpoints")
 
 
+def refuse_existing(out: Path) -> None:
+    """A folder that a command is to make must not hold anything yet.
+
+    Raises:
+        UsageError: something is there.
+    """
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"--out {out}: exists already", "choose a new folder")
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Replace `path` whole or not at all; a reader never sees half a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -8,6 +8,7 @@ import typer
 from di4c_cli import __version__, shipped
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import RecipeError, UsageError
+from di4c_cli.runs import refuse_existing
 from di4c_cli.session import writing_to
 
 if TYPE_CHECKING:
@@ -51,12 +52,6 @@ def train_codec(
         console.print_json(result)
     else:
         console.print_facts(result)
-
-
-def refuse_existing(out: Path) -> None:
-    """A folder with anything in it is never replaced."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: exists already", "choose another name")
 
 
 def fitted(loaded: "LoadedRecipe", seed: int) -> tuple["Fit", int]:

@@ -22,7 +22,8 @@ from di4c_cli.conversion._design import ANOTHER, Design, Tensors
 from di4c_cli.conversion._weights import Family, Weights, choose
 from di4c_cli.conversion.names import NAMING, Naming, our_name, released_name
 from di4c_cli.core import checkpoints
-from di4c_cli.errors import CheckpointError, UsageError
+from di4c_cli.errors import CheckpointError
+from di4c_cli.runs import refuse_existing
 
 __all__ = ["KINDS", "convert", "our_name", "released_name"]
 
@@ -89,12 +90,6 @@ def convert(
         "weights": weights,
         "assumed": design.assumed,
     }
-
-
-def refuse_existing(out: Path) -> None:
-    """A folder with anything in it is never replaced."""
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out}: exists already", "choose a new folder")
 
 
 def _check_kind(path: Path, tensors: dict[str, Tensor], kind: str) -> None:
