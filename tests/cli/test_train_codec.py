@@ -130,7 +130,7 @@ def test_nothing_is_replaced(run, recipe, tmp_path, out):
     result = run("train-codec", recipe, "--out", out, "--quiet")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(f"--out {out}: ")
+    assert result.stderr.removeprefix("--out ").startswith(f"{out}: ")
     assert (tmp_path / "full" / "file").read_text() == "precious"
     assert sorted(tmp_path.rglob("*")) == before
 
