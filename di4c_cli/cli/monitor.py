@@ -18,24 +18,29 @@ FRAME = (120, 40)  # columns and rows of --once where there is no terminal
 def monitor(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Run directories or `latest`; without one: the newest run."),
+        typer.Argument(metavar="RUN", help="Runs, or `latest`; several are compared; none: the newest."),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the runs are ($DI4C_RUNS, else checkpoints).")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as plain text and exit.")] = False,
 ) -> None:
-    """Watch runs: curves and live previews. Read-only; keys: h."""
+    """Watch runs: curves, live samples, comparisons. Read-only; h tells the keys."""
     if not once and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monitor: needs a terminal", "--once prints one frame as text")
     folder = root or runs_root()
     runs = tuple(_resolve(text, folder, wait=not once) for text in run or ())
-    newest = RunDirectory.find_all(folder)[-1:] if not runs else []
-    first = next(iter(newest or runs), None) if len(runs) < 2 else None
 
     from di4c_cli.tui.app import MonitorApp
+    from di4c_cli.tui.settings import Settings
 
-    app = MonitorApp(folder, only=runs if len(runs) > 1 else (), first=first, plain=once)
+    chosen = runs or tuple(RunDirectory.find_all(folder)[-1:])
+    if once:
+        app = MonitorApp(folder, chosen, plain=True, settings=Settings())
+    else:
+        from di4c_cli.tui import pixels
+
+        app = MonitorApp(folder, chosen, pictures=pixels.available())
     if not once:
         app.run()
         return

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from di4c_cli import shipped
+from di4c_cli import launch, shipped
 from di4c_cli.cli import console
 from di4c_cli.cli.runs import differences
 from di4c_cli.errors import UsageError
@@ -181,26 +180,21 @@ def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
 
 def _watch(request: Request, run: RunDirectory | None) -> None:
     """Train in a process of its own, with the monitor in front; leaving the monitor leaves the run alive."""
-    with tempfile.TemporaryFile(mode="w+", encoding="utf-8") as complaints:
-        training = subprocess.Popen(
-            _command_line(request),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-            start_new_session=True,  # Ctrl-C and a closed terminal are the monitor's alone
-        )
-        try:
-            found = run or _wait_for_run(training)
-        except KeyboardInterrupt:  # nobody has seen the run yet: stop it too
-            training.terminate()
-            raise
-        if found is not None:
-            subprocess.run([sys.executable, "-m", "di4c_cli", "monitor", str(found.path)], check=False)
-        if training.poll() is None:
-            name = found.name if found else request.recipe
-            console.narrate(f"{name} goes on as process {training.pid}; look again with `di4c monitor`")
-        elif training.returncode != 0:
-            _pass_on(complaints, training.returncode)
+    launched = launch.start(_command_line(request))
+    try:
+        found = run or _wait_for_run(launched)
+    except KeyboardInterrupt:  # nobody has seen the run yet: stop it too
+        launched.process.terminate()
+        raise
+    if found is not None:
+        subprocess.run(launch.command(["monitor", str(found.path)]), check=False)
+    code = launched.poll()
+    if code is None:
+        name = found.name if found else request.recipe
+        console.narrate(f"{name} goes on as process {launched.process.pid}; look again with `di4c monitor`")
+    elif code != 0:
+        sys.stderr.write(launched.complaint())
+        raise typer.Exit(code)
 
 
 def _command_line(request: Request) -> list[str]:
@@ -213,21 +207,13 @@ def _command_line(request: Request) -> list[str]:
     }
     given = [f"{option}={value}" for option, value in options.items() if value is not None]
     recipe = [request.recipe] if request.recipe is not None else []
-    return [sys.executable, "-m", "di4c_cli", request.command, "--quiet", *given, *recipe, *request.overrides]
+    return launch.command([request.command, "--quiet", *given, *recipe, *request.overrides])
 
 
-def _wait_for_run(training: "subprocess.Popen[bytes]") -> RunDirectory | None:
+def _wait_for_run(launched: launch.Launched) -> RunDirectory | None:
     """The run that a training process has begun; None if the process ends before it does."""
-    while training.poll() is None:
-        for run in RunDirectory.find_all():
-            if run.status().pid == training.pid:
-                return run
+    while launched.poll() is None:
+        if run := launched.run():
+            return run
         time.sleep(0.2)
     return None
-
-
-def _pass_on(complaints: IO[str], code: int) -> None:
-    """Say and return what a failed training process said and returned."""
-    complaints.seek(0)
-    sys.stderr.write(complaints.read())
-    raise typer.Exit(code)

@@ -1,23 +1,32 @@
 """The monitor application: screens over run directories, keys that hold everywhere."""
 
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.screen import Screen
 
 from di4c_cli.runs import RunDirectory
+from di4c_cli.tui.screens.compare import CompareScreen
 from di4c_cli.tui.screens.help import HelpScreen
+from di4c_cli.tui.screens.new_run import NewRunScreen
 from di4c_cli.tui.screens.run import RunScreen
 from di4c_cli.tui.screens.runs import RunsScreen
+from di4c_cli.tui.screens.stop_run import StopRunScreen
+from di4c_cli.tui.settings import Settings, settings_path
 from di4c_cli.tui.tail import RunsTail
+from di4c_cli.tui.widgets import Colours
 
 
 class MonitorApp(App[None]):
     """Looks at runs and never writes into them.
 
-    root: the folder with all runs. only: list just these. first: the run to open at once; without one
-    the first run that appears below the root is opened. plain: pictures that read without colours.
+    root: the folder with all runs. chosen: one run is opened at once, several are compared; without any the
+    newest is opened, or the first that appears. plain: pictures and curves that read without colours.
+    pictures: the ways besides half blocks in which this terminal can show pictures.
     """
 
     TITLE = "di4c monitor"
@@ -25,27 +34,86 @@ class MonitorApp(App[None]):
     BINDINGS: ClassVar = [
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
-        Binding("h,question_mark", "help", "Help"),
+        Binding("h,question_mark,f1", "help", "Help"),
+        Binding("n", "new_run", "New run", show=False),
     ]
 
     def __init__(
         self,
         root: Path,
-        only: tuple[RunDirectory, ...] = (),
-        first: RunDirectory | None = None,
+        chosen: tuple[RunDirectory, ...] = (),
         plain: bool = False,
+        settings: Settings | None = None,
+        pictures: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.animation_level = "none"  # over ssh every frame costs
-        self.root, self.only, self.first, self.plain = root, only, first, plain
+        self.root, self.chosen = root, chosen
+        self.plain = plain or self.no_color
+        self.remembers = settings is None
+        self.settings = settings or Settings.load(settings_path())
+        self.pictures = ("blocks", *pictures)
+        self.colours = Colours()
+        self.scratch = tempfile.TemporaryDirectory(prefix="di4c-monitor-")
+        """For samples that are drawn on request; gone when the monitor is."""
 
     def on_mount(self) -> None:
-        self.push_screen(
-            RunsScreen(RunsTail(self.root, self.only), open_first=self.first is None and not self.only)
-        )
-        if self.first is not None:
-            self.push_screen(RunScreen(self.first, self.plain))
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+        self.push_screen(RunsScreen(RunsTail(self.root), self.colours, open_first=not self.chosen))
+        if len(self.chosen) == 1:
+            self.open_run(self.chosen[0])
+        elif self.chosen:
+            self.compare(self.chosen)
+
+    def on_unmount(self) -> None:
+        self.settings.theme = self.theme
+        if self.remembers:
+            self.settings.save(settings_path())
+        self.scratch.cleanup()
+
+    # -- screens -----------------------------------------------------------------------------
+
+    def open_run(self, run: RunDirectory) -> None:
+        self.push_screen(RunScreen(run, self.settings, self.plain))
+
+    def compare(self, runs: tuple[RunDirectory, ...]) -> None:
+        self.push_screen(CompareScreen(runs, self.settings, self.colours, self.plain))
+
+    def stop_run(self, run: RunDirectory) -> None:
+        """Ask, then have it stop; it saves first."""
+
+        def done(stopped: bool | None) -> None:
+            if stopped:
+                self.notify(f"{run.name} was told to stop; it saves first", timeout=4)
+
+        self.push_screen(StopRunScreen(run), done)
+
+    def action_new_run(self) -> None:
+        def started(run: RunDirectory | None) -> None:
+            if run is not None:
+                self.open_run(run)
+
+        self.push_screen(NewRunScreen(self.root), started)
 
     def action_help(self) -> None:
         bindings = [active.binding for active in self.screen.active_bindings.values()]
         self.push_screen(HelpScreen(bindings))
+
+    def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
+        """What the keys do, by name: the palette and the help read the same bindings."""
+        yield from super().get_system_commands(screen)
+        told = set()
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and binding.action not in told and binding.action != "command_palette":
+                told.add(binding.action)
+                key = self.get_key_display(binding)
+                yield SystemCommand(binding.description, f"key {key}", self._doing(binding.action))
+
+    def _doing(self, action: str):
+        async def do() -> None:
+            namespace = self if action.startswith("app.") else self.screen
+            await self.run_action(action.removeprefix("app."), namespace)
+
+        return do

@@ -1,14 +1,12 @@
 """Axes: the range of a chart, its ticks, and numbers short enough for a terminal."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from di4c_cli.tui.series import Curve
 
 _OUTLIERS = 0.02  # share of raw values at either end that may lie outside the range
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-_SAMPLE = 4000  # values of a long curve that decide its range
+_TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 _FEW = 50  # below so many values none counts as an outlier
 
 
@@ -111,21 +109,16 @@ class Range:
         return list(zip(ticks, linear_labels(ticks), strict=True))
 
 
-def positive(values: Iterable[float]) -> list[float]:
-    """The values as a logarithmic axis sees them: what is not above 0 becomes a gap."""
-    return [value if value > 0 else math.nan for value in values]
-
-
-def fit(curves: Iterable[Curve], log: bool) -> Range | None:
-    """The range of some curves: all of the smoothed ones, and the raw ones without their outliers.
+def fit(samples: Iterable[tuple[Sequence[float], Sequence[float]]], log: bool) -> Range | None:
+    """The range of some curves, each given as (smoothed values, raw values): all of the smoothed ones, and
+    the raw ones without their outliers.
 
     None when there is nothing to draw; in a logarithmic chart only positive values count.
     """
     lows, highs = [], []
-    for curve in curves:
-        every = len(curve.raw) // _SAMPLE + 1
-        raw = sorted(v for v in curve.raw[::every] if v == v and (v > 0 or not log))
-        smooth = [v for v in curve.smooth[::every] if v == v and (v > 0 or not log)]
+    for smoothed, values in samples:
+        raw = sorted(value for value in values if _drawn(value, log))
+        smooth = [value for value in smoothed if _drawn(value, log)]
         if raw:
             cut = int(len(raw) * _OUTLIERS) if len(raw) >= _FEW else 0
             lows.append(min([raw[cut], *smooth]))
@@ -140,3 +133,15 @@ def fit(curves: Iterable[Curve], log: bool) -> Range | None:
         return Range(low, high)
     margin = abs(high) * 0.1 or 1.0  # a constant curve lies in the middle
     return Range(low - margin, high + margin)
+
+
+def _drawn(value: float, log: bool) -> bool:
+    return math.isfinite(value) and (value > 0 or not log)
+
+
+def time_ticks(start: float, stop: float, count: int) -> list[tuple[float, str]]:
+    """About `count` round times within [start, stop] seconds, with their labels."""
+    rough = (stop - start) / max(count, 1)
+    step = next((length for length in _TIMES if length >= rough), None) or nice_step(stop - start, count)
+    first, last = math.ceil(start / step - 1e-6), math.floor(stop / step + 1e-6)
+    return [(number * step, duration(number * step)) for number in range(first, last + 1)]

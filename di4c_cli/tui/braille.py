@@ -10,16 +10,21 @@ BLANK = 0
 
 
 class Canvas:
-    """`width` x `height` cells. Every cell has its dots and one ink, as a terminal cell has one colour."""
+    """`width` x `height` cells. Every cell has its dots and one ink, as a terminal cell has one colour.
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
+    `dashed`: where there are no colours, inks are told apart by their pattern.
+    """
+
+    def __init__(self, width: int, height: int, dashed: bool = False) -> None:
+        self.width, self.height, self.dashed = width, height, dashed
         self.columns, self.rows = width * DOTS_X, height * DOTS_Y
         self._mask = [BLANK] * (width * height)
         self._ink: list[int | None] = [None] * (width * height)
 
     def dot(self, x: int, y: int, ink: int) -> None:
         """Set the dot in column x, row y (from the top); outside the canvas nothing happens."""
+        if self.dashed and ink and x // 2 % (ink + 1) == ink:  # the first is solid, the others have gaps
+            return
         if 0 <= x < self.columns and 0 <= y < self.rows:
             cell = (y // DOTS_Y) * self.width + x // DOTS_X
             self._mask[cell] |= _BITS[y % DOTS_Y][x % DOTS_X]

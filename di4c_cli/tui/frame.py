@@ -1,11 +1,13 @@
 """One frame of the monitor as plain text."""
 
 import asyncio
+import time
 
 from textual.pilot import Pilot
 
 from di4c_cli.tui.app import MonitorApp
-from di4c_cli.tui.screens import FollowScreen
+
+PATIENCE = 0.7  # seconds: of a very long history the frame shows an overview, and says so
 
 
 def screen_text(app: MonitorApp) -> str:
@@ -15,28 +17,25 @@ def screen_text(app: MonitorApp) -> str:
     return "\n".join(strip.text.rstrip() for strip in strips)
 
 
-async def settle(app: MonitorApp, pilot: Pilot[None]) -> str:
-    """Wait until everything on disk is read and drawn; what is on the screen then.
+async def settle(app: MonitorApp, pilot: Pilot[None], patience: float = 30.0) -> str:
+    """Wait until everything on disk is read and drawn, at most for `patience` seconds; what is on the screen.
 
     Widgets put some work off until they are idle, so a frame counts once it comes twice.
     """
-    before = None
+    before, end = None, time.monotonic() + patience
     while True:
-        await app.workers.wait_for_complete()
+        while time.monotonic() < end and any(not worker.is_finished for worker in app.workers):
+            await pilot.pause(0.02)
         await pilot.pause(0.05)
-        screen = app.screen
-        if isinstance(screen, FollowScreen) and screen.tail.behind:
-            screen.poll()
-            continue
         text = screen_text(app)
-        if text == before:
+        if text == before or time.monotonic() > end:
             return text
         before = text
 
 
 async def _one_frame(app: MonitorApp, size: tuple[int, int]) -> str:
     async with app.run_test(size=size) as pilot:
-        return await settle(app, pilot)
+        return await settle(app, pilot, PATIENCE)
 
 
 def one_frame(app: MonitorApp, size: tuple[int, int]) -> str:

@@ -1,18 +1,28 @@
-"""Curves of a run: the newest branch of its history, smoothed, and cut into screen columns.
+"""Curves: rows of a run's history in columns, smoothed, and cut into screen columns.
 
-Pure functions and plain lists. Order matters: the exponential average runs over the full series, and only
-then are both curves cut into buckets, so a curve does not change its shape with the width of the terminal.
+Order matters: the exponential average runs over the full series, and only then are both curves cut into
+buckets, so a curve does not change its shape with the width of the terminal. A million rows have to be drawn
+in milliseconds: columns are arrays of four-byte floats, and know minimum and maximum of every block.
 """
 
 import math
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 NAN = math.nan
-_HUGE = 1e300  # beyond it (and below its inverse) the width of a range would overflow
+ABSENT = math.inf
+"""What a column holds where a row does not have its metric; NaN: it has, but not as a finite number."""
+_HUGE = 3e38  # beyond it a four-byte float is infinite
+_HUGE_STEP = 1e300  # beyond it the width of a range would overflow
+_BLOCK = 128
+_SATURATED = 1 - 1e-9  # total weight from which the average needs no debiasing
+_NUMBERS = {float, int}
+_MISSING = object()
+_AXES = ("step", "time", "elapsed")
 
 
 def number(value: Any) -> float | None:
@@ -25,79 +35,67 @@ def number(value: Any) -> float | None:
         return None
 
 
-@dataclass
-class Curve:
-    """One metric over the steps at which it was logged; NaN stands where it was not finite."""
+def _value(value: Any) -> float:
+    """A JSON value as a column holds it."""
+    if value is None:  # JSON's word for what is not finite
+        return NAN
+    known = number(value)
+    if known is None:
+        return ABSENT
+    return known if abs(known) < _HUGE else NAN
 
-    weight: float = 0.0
-    steps: list[float] = field(default_factory=list)
-    raw: list[float] = field(default_factory=list)
-    smooth: list[float] = field(default_factory=list)
-    _sum: float = 0.0  # weighted sum of the finite values so far, and the sum of those weights
-    _mass: float = 0.0
 
-    def put(self, step: float, value: float) -> None:
-        """Append a value; one at or before the last step starts a newer branch there."""
-        if self.steps and step <= self.steps[-1]:
-            self.cut(step)
-        value = value if abs(value) < _HUGE else NAN
-        value = 0.0 if abs(value) < 1 / _HUGE else value
-        self.steps.append(step)
-        self.raw.append(value)
-        self.smooth.append(self._average(value))
-
-    def _average(self, value: float) -> float:
-        """The debiased exponential average: divided by the sum of its weights."""
-        if math.isnan(value):
-            return NAN
-        self._sum = self.weight * self._sum + (1 - self.weight) * value
-        self._mass = self.weight * self._mass + (1 - self.weight)
-        return self._sum / self._mass
-
-    def cut(self, step: float) -> None:
-        """Forget everything from `step` on."""
-        keep = bisect_left(self.steps, step)
-        if keep < len(self.steps):
-            del self.steps[keep:], self.raw[keep:]
-            self.smoothen(self.weight)
-
-    def smoothen(self, weight: float) -> None:
-        """Average anew, with `weight` (0: none, towards 1: flat) on what was before."""
-        self.weight, self._sum, self._mass = weight, 0.0, 0.0
-        self.smooth = [self._average(value) for value in self.raw]
+# -- rows into columns ---------------------------------------------------------------------------
 
 
 @dataclass
-class History:
-    """All curves of a run by the name of the metric, in order of first appearance."""
+class Batch:
+    """Some rows of metrics.jsonl in columns, their steps ascending. `elapsed` in seconds, NaN: not known."""
 
-    weight: float = 0.0
-    curves: dict[str, Curve] = field(default_factory=dict)
-    last_step: float = -math.inf
+    steps: list[float]
+    elapsed: list[float]
+    columns: dict[str, Sequence[float]]
 
-    def extend(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Take in rows of metrics.jsonl. Rows without a step are passed over, null is a gap in its curve."""
-        for row in rows:
-            step = number(row.get("step"))
-            if step is None or not abs(step) < _HUGE:
-                continue
-            if step < self.last_step:
-                for curve in self.curves.values():
-                    curve.cut(step)
-            self.last_step = step
-            for name, value in row.items():
-                value = NAN if value is None else number(value)
-                if value is not None and name != "step":
-                    self.curves.setdefault(name, Curve(self.weight)).put(step, value)
 
-    def clear(self) -> None:
-        self.curves.clear()
-        self.last_step = -math.inf
+def batches(rows: Iterable[dict[str, Any]]) -> Iterator[Batch]:
+    """Rows as batches; where the step goes back, a new batch begins. Rows without a step are passed over."""
+    steps: list[float] = []
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        step = number(row.get("step"))
+        if step is None or not abs(step) < _HUGE_STEP:
+            continue
+        if steps and step == steps[-1]:  # two rows on one step: one row with what both say
+            kept[-1] = kept[-1] | row
+            continue
+        if steps and step < steps[-1]:
+            yield _batch(steps, kept)
+            steps, kept = [], []
+        steps.append(step)
+        kept.append(row)
+    if steps:
+        yield _batch(steps, kept)
 
-    def smoothen(self, weight: float) -> None:
-        self.weight = weight
-        for curve in self.curves.values():
-            curve.smoothen(weight)
+
+def _batch(steps: list[float], rows: list[dict[str, Any]]) -> Batch:
+    names = dict.fromkeys(name for row in rows for name in row if name not in _AXES)
+    columns = {name: _column([row.get(name, _MISSING) for row in rows]) for name in names}
+    known = {name: values for name, values in columns.items() if any(v != ABSENT for v in values)}
+    elapsed = [number(row.get("elapsed")) for row in rows]
+    return Batch(steps, [NAN if seconds is None else seconds for seconds in elapsed], known)
+
+
+def _column(values: list[Any]) -> Sequence[float]:
+    if set(map(type, values)) <= _NUMBERS:
+        try:
+            if math.isfinite(sum(values)) and max(map(abs, values)) < _HUGE:
+                return values
+        except OverflowError:
+            pass
+    return [ABSENT if value is _MISSING else _value(value) for value in values]
+
+
+# -- columns -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +109,188 @@ class Bucket:
     gap_before: bool  # a NaN stands between the bucket before and this one: no line comes in from the left
 
 
+class Column:
+    """Values, one for each row of the history, and the extremes of each whole block of them."""
+
+    def __init__(self, num_absent: int = 0) -> None:
+        self.values = array("f")
+        self._lows, self._highs = array("f"), array("f")
+        self.extend(array("f", [ABSENT]) * num_absent)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def extend(self, values: Iterable[float]) -> None:
+        self.values.extend(values)
+        for start in range(len(self._lows) * _BLOCK, len(self.values) - _BLOCK + 1, _BLOCK):
+            block = self.values[start : start + _BLOCK]
+            low, high = _extremes(block)
+            self._lows.append(low)
+            self._highs.append(high)
+
+    def cut(self, length: int) -> None:
+        """Forget what lies behind the first `length` values."""
+        del self.values[length:]
+        del self._lows[length // _BLOCK :], self._highs[length // _BLOCK :]
+
+    def extremes(self, begin: int, end: int) -> tuple[float, float]:
+        """Smallest and largest finite value of rows [begin, end); (inf, -inf) if there is none."""
+        first, last = -(-begin // _BLOCK), end // _BLOCK
+        if first >= last:
+            return _extremes(self.values[begin:end])
+        pieces = [
+            _extremes(self.values[begin : first * _BLOCK]),
+            (min(self._lows[first:last]), max(self._highs[first:last])),
+            _extremes(self.values[last * _BLOCK : end]),
+        ]
+        return min(low for low, _ in pieces), max(high for _, high in pieces)
+
+    def present(self, begin: int, end: int, step: int = 1) -> Iterator[float]:
+        """The values that are there, NaN included; from the end with `step` -1."""
+        rows = range(begin, end) if step > 0 else range(end - 1, begin - 1, -1)
+        return (value for row in rows if (value := self.values[row]) != ABSENT)
+
+    def last(self, end: int | None = None) -> float:
+        """The newest value (of the first `end` rows), NaN included: a diverged run has to look diverged."""
+        return next(self.present(0, len(self.values) if end is None else end, -1), NAN)
+
+
+def _extremes(values: Sequence[float]) -> tuple[float, float]:
+    finite = [value for value in values if -ABSENT < value < ABSENT]
+    return (min(finite), max(finite)) if finite else (ABSENT, -ABSENT)
+
+
+class Curve:
+    """One metric over the rows of its history: raw values, and their debiased exponential average.
+
+    `weight`: of what was before, 0 (no smoothing) to 1 (flat).
+    """
+
+    def __init__(self, weight: float = 0.0, num_absent: int = 0) -> None:
+        self.raw, self.smooth = Column(num_absent), Column(num_absent)
+        self.weight = weight
+        self._sum = self._mass = 0.0  # weighted sum of the finite values so far, and the sum of those weights
+
+    def extend(self, values: Sequence[float]) -> None:
+        self.raw.extend(values)
+        self._average(self.raw.values[len(self.smooth) :])
+
+    def _average(self, values: Sequence[float]) -> None:
+        if self.weight == 0:
+            self.smooth.extend(values)
+        elif self._mass > _SATURATED and math.isfinite(
+            sum(values)
+        ):  # in C: half a million a second is too slow
+            keep, new = self.weight, 1 - self.weight
+            averaged = array(
+                "f", accumulate(values, lambda old, value: keep * old + new * value, initial=self._sum)
+            )
+            self._sum = averaged[-1]
+            self.smooth.extend(averaged[1:])
+        else:
+            self.smooth.extend([self._debiased(value) for value in values])
+
+    def _debiased(self, value: float) -> float:
+        """The average after one more value: divided by the sum of its weights."""
+        if not -ABSENT < value < ABSENT:
+            return value
+        self._sum = self.weight * self._sum + (1 - self.weight) * value
+        self._mass = self.weight * self._mass + (1 - self.weight)
+        return self._sum / self._mass
+
+    def cut(self, length: int) -> None:
+        self.raw.cut(length)
+        self.smoothen(self.weight)
+
+    def smoothen(self, weight: float) -> None:
+        """Average anew."""
+        self.weight, self._sum, self._mass = weight, 0.0, 0.0
+        self.smooth = Column()
+        for start in range(0, len(self.raw), _BLOCK):
+            self._average(self.raw.values[start : start + _BLOCK])
+
+
+@dataclass
+class History:
+    """All curves of a run by the name of the metric, in order of first appearance, over common rows."""
+
+    weight: float = 0.0
+    steps: array = field(default_factory=lambda: array("d"))
+    elapsed: array = field(default_factory=lambda: array("d"))
+    """Seconds of training at each row, never falling."""
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+    @property
+    def last_step(self) -> float:
+        return self.steps[-1] if self.steps else -math.inf
+
+    def extend_all(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            self.extend(batch)
+
+    def extend(self, batch: Batch) -> None:
+        """Take in a batch; one that begins at or before the last step starts a newer branch there."""
+        if batch.steps[0] <= self.last_step:
+            self._branch(batch)
+        before, added = len(self.steps), len(batch.steps)
+        self.steps.extend(batch.steps)
+        latest = self.elapsed[-1] if self.elapsed else 0.0
+        for seconds in batch.elapsed:
+            latest = seconds if seconds > latest else latest
+            self.elapsed.append(latest)
+        for name in batch.columns:
+            if name not in self.curves:
+                self.curves[name] = Curve(self.weight, before)
+        nothing = array("f", [ABSENT]) * added
+        for name, curve in self.curves.items():
+            curve.extend(batch.columns.get(name, nothing))
+
+    def _branch(self, batch: Batch) -> None:
+        """Forget everything from the batch's first step on; what a row on that very step has said stays."""
+        row = bisect_left(self.steps, batch.steps[0])
+        if row == len(self.steps) - 1 and self.steps[row] == batch.steps[0]:
+            for name, curve in self.curves.items():
+                said = curve.raw.values[row]
+                now = batch.columns.get(name, [ABSENT] * len(batch.steps))
+                if said != ABSENT and now[0] == ABSENT:
+                    batch.columns[name] = [said, *now[1:]]
+        del self.steps[row:], self.elapsed[row:]
+        for curve in self.curves.values():
+            curve.cut(row)
+
+    def clear(self) -> None:
+        self.curves.clear()
+        del self.steps[:], self.elapsed[:]
+
+    def smoothen(self, weight: float) -> None:
+        self.weight = weight
+        for curve in self.curves.values():
+            curve.smoothen(weight)
+
+
 def bucket(
-    steps: list[float], values: list[float], start: float, stop: float, columns: int
+    positions: Sequence[float], column: Column, start: float, stop: float, columns: int
 ) -> list[Bucket | None]:
-    """Minimum and maximum per column for steps in [start, stop] spread over `columns` >= 2.
+    """Minimum and maximum per screen column for positions in [start, stop] spread over `columns` >= 2.
 
     A column without values is None; NaNs that fill a column mark the next bucket with `gap_before`.
     """
     width = (stop - start) / (columns - 1) or 1.0
-    edges = [bisect_left(steps, start + (column - 0.5) * width) for column in range(columns + 1)]
+    edges = [bisect_left(positions, start + (number - 0.5) * width) for number in range(columns + 1)]
     buckets: list[Bucket | None] = []
     gap = False
     for begin, end in pairwise(edges):
-        chunk = values[begin:end]
-        finite = [value for value in chunk if value == value]
-        if not finite:
-            gap = gap or bool(chunk)
+        first = next(column.present(begin, end), ABSENT)
+        if first == ABSENT:  # no value at all
             buckets.append(None)
             continue
-        gap = gap or math.isnan(chunk[0])
-        buckets.append(Bucket(min(finite), max(finite), finite[0], finite[-1], gap))
-        gap = math.isnan(chunk[-1])
+        low, high = column.extremes(begin, end)
+        if low == ABSENT:  # nothing but NaN
+            gap = True
+            buckets.append(None)
+            continue
+        finite = (value for value in column.present(begin, end) if value == value)
+        backwards = (value for value in column.present(begin, end, -1) if value == value)
+        buckets.append(Bucket(low, high, next(finite), next(backwards), gap or math.isnan(first)))
+        gap = math.isnan(next(column.present(begin, end, -1)))
     return buckets
-
-
-def latest(curve: Curve) -> float:
-    """The last raw value, NaN included (a diverged run has to look diverged)."""
-    return curve.raw[-1] if curve.raw else NAN

@@ -1,4 +1,4 @@
-"""Following run directories: what is new since the last poll, as messages.
+"""Following run directories: what is new since the last poll.
 
 A poll reads and never writes, takes whatever a running, killed or restarted writer leaves behind, and is
 called in a worker thread, one at a time. Nothing here knows a widget.
@@ -6,20 +6,33 @@ called in a worker thread, one at a time. Nothing here knows a widget.
 
 import json
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from textual.message import Message
-
 from di4c_cli.runs import RunDirectory, Status
-from di4c_cli.tui.messages import MetricsArrived, PreviewsArrived, RunFacts, RunsListed, StatusArrived
+from di4c_cli.tui.evaluation import read_evaluation
+from di4c_cli.tui.messages import (
+    EvaluationArrived,
+    MetricsArrived,
+    OverviewArrived,
+    PreviewsArrived,
+    RecipeArrived,
+    RunFacts,
+    RunsListed,
+    StatusArrived,
+)
 from di4c_cli.tui.pictures import preview_files, read_previews
-from di4c_cli.tui.series import number
+from di4c_cli.tui.series import batches, number
 
-CHUNK = 2**21  # bytes a poll reads at most: a long history arrives in pieces, and the screen stays alive
+CHUNK = 2**20  # bytes a poll reads at most: a long history arrives in pieces, and the screen stays alive
+LONG = 2**23  # bytes from which a history is shown by an overview first
+_PIECE = 2**16  # bytes parsed in one go: Python does nothing else meanwhile
 _ANCHOR = 64  # bytes before the offset that must still be there
 _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the list looks for the last row
+_PLACES, _PLACE = 300, 2**13  # how many pieces of a long history make its overview, and of how many bytes
 
 
 @dataclass(frozen=True)
@@ -32,15 +45,21 @@ class Increment:
 
 def parse_lines(data: bytes) -> list[dict[str, Any]]:
     """The JSON objects among the lines; anything else is passed over."""
-    rows = []
-    for line in data.split(b"\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    lines = [line for line in data.split(b"\n") if line]
+    try:  # all at once is a third faster than one by one
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        rows = [row for line in lines if (row := _parse(line)) is not None]
+    # A line of two objects with a comma between them is none of ours; then the count tells.
+    rows = rows if len(rows) == len(lines) else [row for line in lines if (row := _parse(line)) is not None]
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 class JsonLinesTail:
@@ -52,6 +71,7 @@ class JsonLinesTail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.behind = False  # there was more than one poll reads
+        self.share = 1.0  # of the file that has been read
         self._offset = 0
         self._anchor = b""
 
@@ -65,7 +85,9 @@ class JsonLinesTail:
                     self._offset, self._anchor = 0, b""
                     file.seek(0)
                 data = file.read(CHUNK)
+                size = os.fstat(file.fileno()).st_size
         except OSError:
+            self.behind = False
             return Increment([])
         self.behind = len(data) == CHUNK
         end = data.rfind(b"\n") + 1
@@ -74,7 +96,36 @@ class JsonLinesTail:
         whole = data[:end]
         self._offset += end
         self._anchor = (self._anchor + whole)[-_ANCHOR:]
-        return Increment(parse_lines(whole), restarted)
+        self.share = self._offset / size if self.behind and size else 1.0
+        return Increment([row for piece in _pieces(whole) for row in parse_lines(piece)], restarted)
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """Cut behind the newlines nearest to every _PIECE bytes."""
+    pieces, start = [], 0
+    while start < len(data):
+        stop = data.rfind(b"\n", start, start + _PIECE) + 1 or data.find(b"\n", start) + 1 or len(data)
+        pieces.append(data[start:stop])
+        start = stop
+    return pieces
+
+
+def overview(path: Path) -> list[dict[str, Any]]:
+    """Rows from places all over a long file, the first and the last ones among them; [] for a short one."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < LONG:
+                return []
+            for place in range(_PLACES):
+                file.seek(place * (size - _PLACE) // (_PLACES - 1))
+                data = file.read(_PLACE)
+                begin = data.find(b"\n") + 1 if place else 0  # it starts within a line
+                rows += parse_lines(data[begin : data.rfind(b"\n") + 1])
+    except OSError:
+        return []
+    return rows
 
 
 def _whole(value: Any) -> int:
@@ -102,6 +153,9 @@ def read_facts(run: RunDirectory, row: dict[str, Any]) -> RunFacts:
         role=str(status.role),
         step=_whole(status.step),
         steps=_whole(status.steps),
+        pid=clean.pid,
+        host=clean.host,
+        started=number(status.started) or 0.0,
         updated=clean.heartbeat or run.updated,
         elapsed=number(status.elapsed),
         eta=number(status.eta),
@@ -113,7 +167,7 @@ def read_facts(run: RunDirectory, row: dict[str, Any]) -> RunFacts:
 
 
 class RunTail:
-    """Follows one run: its status, its metrics and its previews."""
+    """Follows one run: its status, metrics, previews, recipe and evaluation."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -121,30 +175,49 @@ class RunTail:
         self._metrics = JsonLinesTail(run.metrics_path)
         self._row: dict[str, Any] = {}
         self._facts: RunFacts | None = None
-        self._previews: object = None
+        self._seen: dict[str, object] = {}
+        self._begun = False
 
     @property
     def behind(self) -> bool:
         """There is more to read right away."""
         return self._metrics.behind
 
-    def poll(self) -> list[Message]:
-        """What changed since the last poll; the first poll tells everything."""
-        messages: list[Message] = []
-        increment = self._metrics.poll()
-        if increment.rows or increment.restarted:
-            for row in increment.rows:
-                self._row |= row
-            messages.append(MetricsArrived(increment.rows, increment.restarted))
+    def poll(self) -> list[Any]:
+        """What changed since the last poll; the first poll tells everything (of a long history a part)."""
+        if self._begun and self.behind:  # nothing else matters as much
+            return self._poll_metrics()
+        items = [] if self._begun else self._begin()
+        items += self._poll_metrics()
         facts = read_facts(self.run, self._row)
         if facts.state == "waiting" and self._facts is not None and self._facts.state != "waiting":
             facts = replace(self._facts, state="deleted", message="the run directory is gone")
         if facts != self._facts:
             self._facts = facts
-            messages.append(StatusArrived(facts))
-        return messages + self._poll_previews()
+            items.append(StatusArrived(facts))
+        return items + self._poll_previews() + self._poll_recipe() + self._poll_evaluation()
 
-    def _poll_previews(self) -> list[Message]:
+    def _begin(self) -> list[Any]:
+        self._begun = True
+        rows = overview(self.run.metrics_path)
+        for row in rows[-1:]:
+            self._row |= row
+        return [OverviewArrived(self.run.path, list(batches(rows)))] if rows else []
+
+    def _poll_metrics(self) -> list[Any]:
+        increment = self._metrics.poll()
+        if not (increment.rows or increment.restarted):
+            return []
+        if not self.behind:
+            for row in increment.rows:
+                self._row |= row
+        return [
+            MetricsArrived(
+                self.run.path, list(batches(increment.rows)), increment.restarted, self._metrics.share
+            )
+        ]
+
+    def _poll_previews(self) -> list[Any]:
         try:
             folders = {int(path.name.removeprefix("step-")): path for path in self.run.samples()}
         except OSError:  # the run is being deleted
@@ -154,17 +227,52 @@ class RunTail:
         if not folders:
             return []
         step = self.wanted if self.wanted in folders else max(folders)
-        state = (tuple(folders), step, _signature(folders[step]))
-        if state == self._previews:
+        folder = folders[step]
+        signature = (tuple(folders), step, _signature(*preview_files(folder).values(), folder / "grid.json"))
+        return self._changed(
+            "previews",
+            signature,
+            lambda: PreviewsArrived(tuple(folders), step, folder, read_previews(folder)),
+        )
+
+    def _poll_recipe(self) -> list[Any]:
+        signature = _signature(self.run.path / "resolved.json")
+        return self._changed(
+            "recipe", signature, lambda: RecipeArrived(self.run.path, recipe_values(self.run.resolved()))
+        )
+
+    def _poll_evaluation(self) -> list[Any]:
+        path = self.run.path / "eval" / "results.json"
+        return self._changed(
+            "evaluation",
+            _signature(path),
+            lambda: EvaluationArrived(self.run.path, read_evaluation(path)),
+        )
+
+    def _changed(self, what: str, signature: object, read: Callable[[], Any]) -> list[Any]:
+        """What `read` gives, if the signature of its files is another than the last time."""
+        if self._seen.get(what, []) == signature:
             return []
-        self._previews = state
-        return [PreviewsArrived(tuple(folders), step, read_previews(folders[step]))]
+        self._seen[what] = signature
+        return [read()]
 
 
-def _signature(folder: Path) -> object:
-    """Changes when a preview or its layout is written."""
+def recipe_values(resolved: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """(key, value, origin) from the content of a resolved.json."""
+    values = resolved.get("values")
+    if not isinstance(values, dict):
+        return ()
+    return tuple(
+        (key, json.dumps(entry.get("value"), ensure_ascii=False), str(entry.get("origin", "")))
+        for key, entry in values.items()
+        if isinstance(entry, dict)
+    )
+
+
+def _signature(*paths: Path) -> list[tuple[str, int, int]]:
+    """Changes when one of the files is written; a missing file has no part in it."""
     signature = []
-    for path in (*preview_files(folder).values(), folder / "grid.json"):
+    for path in paths:
         try:
             stat = path.stat()
         except OSError:
@@ -173,43 +281,65 @@ def _signature(folder: Path) -> object:
     return signature
 
 
+class SeveralTails:
+    """Follows some runs at once."""
+
+    def __init__(self, runs: tuple[RunDirectory, ...]) -> None:
+        self.tails = [RunTail(run) for run in runs]
+
+    @property
+    def behind(self) -> bool:
+        return any(tail.behind for tail in self.tails)
+
+    def poll(self) -> list[Any]:
+        late = [tail for tail in self.tails if tail.behind]
+        return [item for tail in late or self.tails for item in tail.poll()]
+
+
 class RunsTail:
-    """Follows the list of runs below a root, or a given choice of them."""
+    """Follows the list of runs below a root.
+
+    There may be thousands: a run whose files have not changed costs two looks at their dates.
+    """
 
     behind = False  # one poll tells everything
 
-    def __init__(self, root: Path, only: tuple[RunDirectory, ...] = ()) -> None:
-        self.root, self.only = root, only
-        self._rows: dict[Path, tuple[object, dict[str, Any]]] = {}
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[Path, tuple[object, RunFacts]] = {}
 
-    def runs(self) -> list[RunDirectory]:
-        """Newest first."""
-        found = (
-            sorted(self.only, key=lambda run: run.updated) if self.only else RunDirectory.find_all(self.root)
-        )
-        return found[::-1]
-
-    def poll(self) -> list[Message]:
+    def poll(self) -> list[Any]:
         try:
-            runs = self.runs()
+            runs = RunDirectory.find_all(self.root)
         except OSError:  # the root is being deleted; the next poll will see
             return []
-        return [RunsListed(tuple(read_facts(run, self._last_row(run)) for run in runs))]
+        facts = [self._facts(run) for run in runs]
+        self._known = {run.path: self._known[run.path] for run in runs if run.path in self._known}
+        return [RunsListed(tuple(sorted(facts, key=_newest_first)))]
 
-    def _last_row(self, run: RunDirectory) -> dict[str, Any]:
-        """The last whole row of metrics.jsonl, read again only when the file has changed."""
-        try:
-            stat = run.metrics_path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-            known = self._rows.get(run.path)
-            if known is not None and known[0] == state:
-                return known[1]
-            with open(run.metrics_path, "rb") as file:
-                file.seek(max(0, stat.st_size - _LAST_LINES))
-                data = file.read()
-        except OSError:
-            return {}
-        rows = parse_lines(data[: data.rfind(b"\n") + 1])
-        row = rows[-1] if rows else {}
-        self._rows[run.path] = (state, row)
-        return row
+    def _facts(self, run: RunDirectory) -> RunFacts:
+        signature = _signature(run.path / "status.json", run.metrics_path)
+        known = self._known.get(run.path)
+        if known is not None and known[0] == signature and known[1].state != "running":
+            return known[1]
+        facts = read_facts(run, _last_row(run))
+        self._known[run.path] = (signature, facts)
+        return facts
+
+
+def _newest_first(facts: RunFacts) -> tuple[float, str]:
+    """By the start, not by the heartbeat: two runs that train would change places all the time."""
+    return -(facts.started or facts.updated or 0.0), facts.name
+
+
+def _last_row(run: RunDirectory) -> dict[str, Any]:
+    """The last whole row of metrics.jsonl."""
+    try:
+        with open(run.metrics_path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - _LAST_LINES))
+            data = file.read()
+    except OSError:
+        return {}
+    rows = parse_lines(data[: data.rfind(b"\n") + 1][-_LAST_LINES:])
+    return rows[-1] if rows else {}

@@ -15,8 +15,9 @@ from di4c_cli.tui.app import MonitorApp
 from di4c_cli.tui.axis import figure
 from di4c_cli.tui.frame import screen_text, settle
 from di4c_cli.tui.screens.help import HelpScreen
-from di4c_cli.tui.screens.run import DEFAULT_SMOOTHING, RunScreen
+from di4c_cli.tui.screens.run import RunScreen
 from di4c_cli.tui.screens.runs import RunsScreen
+from di4c_cli.tui.settings import Settings
 from di4c_cli.tui.widgets.loss_plot import LossPlot
 from di4c_cli.tui.widgets.sample_view import SampleView
 
@@ -35,7 +36,7 @@ def drive(app: MonitorApp, act: Act, size: tuple[int, int] = (120, 40)) -> None:
 
 
 def watch(run: RunDirectory, plain: bool = True) -> MonitorApp:
-    return MonitorApp(run.path.parent.parent, first=run, plain=plain)
+    return MonitorApp(run.path.parent.parent, (run,), plain=plain, settings=Settings())
 
 
 async def refresh(app: MonitorApp, pilot: Pilot[None]) -> str:
@@ -79,11 +80,8 @@ def test_a_teacher_shows_only_what_it_has(tmp_path: Path) -> None:
         assert "finished" in text
         assert "100%" in text
         assert "previews: none yet" in text
-        assert [plot.panel.name for plot in app.screen.query(LossPlot) if plot.display] == [
-            "loss",
-            "lr",
-            "speed",
-        ]
+        shown = [plot.id for plot in app.screen.query(LossPlot) if plot.display]
+        assert shown == ["plot-loss", "plot-lr", "plot-speed"]
 
     drive(watch(run), act)
 
@@ -187,7 +185,7 @@ def test_a_named_run_appears_and_is_deleted(tmp_path: Path) -> None:
         text = await refresh(app, pilot)
         assert "deleted" in text
         assert "distillation" in text
-        assert "no runs below" in await press(app, pilot, "r")
+        assert "no runs below" in await press(app, pilot, "escape")
 
     drive(watch(run), act)
 
@@ -231,8 +229,9 @@ def test_smoothing_and_log_keys(tmp_path: Path) -> None:
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
         screen = app.screen
+        before = screen.smoothing
         await press(app, pilot, "s")
-        assert screen.smoothing == DEFAULT_SMOOTHING + 1
+        assert screen.smoothing > before
         await press(app, pilot, *["S"] * 12)
         assert screen.history.weight == 0.0
         text = await press(app, pilot, "y")
@@ -323,11 +322,13 @@ def test_any_size_draws(tmp_path: Path, size: tuple[int, int]) -> None:
     run = make_run(tmp_path)
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        await press(app, pilot, "y", "tab", "h", "escape")
+        await press(app, pilot, "y", "tab", "h", "escape", "escape")
         lines = screen_text(app).splitlines()
         assert len(lines) <= size[1]
         assert all(len(line) <= size[0] for line in lines)
-        await press(app, pilot, "r")
+        for digit in "123456":
+            await press(app, pilot, digit)
+        await press(app, pilot, "escape", "escape")
 
     drive(watch(run), act, size)
 
@@ -383,7 +384,9 @@ def test_nothing_is_written_into_a_run(tmp_path: Path) -> None:
     before = state()
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        await press(app, pilot, "s", "y", "[", "]", "p", "p", "h", "escape", "r", "enter")
+        await press(
+            app, pilot, "s", "y", "[", "]", "p", "p", "h", "escape", "escape", "enter", *"123456", "o"
+        )
 
     drive(watch(run), act)
     assert state() == before

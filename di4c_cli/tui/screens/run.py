@@ -1,114 +1,273 @@
-"""One run: status line, charts, previews."""
+"""One run: status line, charts, and beside them samples, evaluation, recipe, log or system."""
 
-from typing import ClassVar
+import tempfile
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
-from textual.widgets import Footer
+from textual.widgets import ContentSwitcher, Footer
 
 from di4c_cli.runs import RunDirectory
-from di4c_cli.tui.messages import MetricsArrived, PreviewsArrived, StatusArrived
-from di4c_cli.tui.screens import FollowScreen
-from di4c_cli.tui.series import History
+from di4c_cli.tui.drawing import DrawError, DrawRequest, draw
+from di4c_cli.tui.evaluation import Evaluation
+from di4c_cli.tui.messages import (
+    EvaluationArrived,
+    MetricsArrived,
+    OverviewArrived,
+    PreviewsArrived,
+    RecipeArrived,
+    RunFacts,
+    StatusArrived,
+)
+from di4c_cli.tui.opening import open_in_viewer
+from di4c_cli.tui.screens.charts import Chart, ChartGrid, ChartScreen
+from di4c_cli.tui.screens.draw_samples import DrawSamplesScreen
+from di4c_cli.tui.series import Curve, History
+from di4c_cli.tui.settings import Settings
 from di4c_cli.tui.tail import RunTail
-from di4c_cli.tui.widgets.loss_plot import PANELS, LossPlot
-from di4c_cli.tui.widgets.sample_view import SampleView
+from di4c_cli.tui.view import positions_of
+from di4c_cli.tui.widgets.evaluation_view import EvaluationView, Judged, frontier
+from di4c_cli.tui.widgets.frontier import FrontierPlot
+from di4c_cli.tui.widgets.log_view import LogPane
+from di4c_cli.tui.widgets.loss_plot import LossPlot, Trace
+from di4c_cli.tui.widgets.pane_bar import PaneBar
+from di4c_cli.tui.widgets.recipe_view import RecipeView
+from di4c_cli.tui.widgets.sample_pane import Drawn, SamplePane
 from di4c_cli.tui.widgets.status_bar import StatusBar
+from di4c_cli.tui.widgets.system_view import SystemView
 
-SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-DEFAULT_SMOOTHING = 2  # index
+PANES = ("charts", "samples", "evaluation", "recipe", "log", "system")
 
 
-class RunScreen(FollowScreen):
-    """Follows one run directory; while paused it goes on reading, and charts and previews stand still."""
+class Panel(NamedTuple):
+    """Which metrics (shell patterns) stand together in one chart. A `planned` one has no noise to smooth."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    planned: bool = False
+
+
+PANELS = (
+    Panel("loss", "loss", ("loss", "loss/*")),
+    Panel("mixture", "marginal + correlation", ("marginal", "correlation", "marginal_plus_correlation")),
+    Panel("components", "effective components", ("effective_components",)),
+    Panel("lr", "learning rate", ("lr",), planned=True),
+    Panel("speed", "samples per second", ("samples_per_s",)),
+)
+_SHORT = {"marginal_plus_correlation": "sum"}
+
+
+def short_name(metric: str) -> str:
+    return _SHORT.get(metric, metric.rsplit("/", 1)[-1])
+
+
+def pick(panel: Panel, history: History) -> dict[str, Curve]:
+    """The curves of a panel by the name shown, in the order of its metrics."""
+    picked: dict[str, Curve] = {}
+    for pattern in panel.metrics:
+        for metric, curve in history.curves.items():
+            if fnmatchcase(metric, pattern):
+                picked.setdefault(short_name(metric), curve)
+    return picked
+
+
+def chart_of(panel: Panel, history: History, axis: Any) -> Chart:
+    """The total among several losses has the colour of text."""
+    curves = pick(panel, history)
+    total = next(iter(curves), None) == "loss" and len(curves) > 1
+    positions = positions_of(history, axis)
+    traces = [
+        Trace(name, positions, curve, None if total and index == 0 else index - total, panel.planned)
+        for index, (name, curve) in enumerate(curves.items())
+    ]
+    return Chart(panel.name, panel.title, traces)
+
+
+class RunScreen(ChartScreen):
+    """Follows one run directory; while paused it goes on reading, and charts and samples stand still."""
 
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (12, "-short"), (30, "-tall")]
     BINDINGS: ClassVar = [
-        Binding("r", "back", "Runs"),
-        Binding("escape,backspace", "back", "Runs", show=False),
-        Binding("s", "smooth(1)", "Smooth"),
-        Binding("S", "smooth(-1)", "Less smooth", show=False),
-        Binding("y", "log_y", "Log y"),
-        Binding("left_square_bracket", "preview(-1)", "Earlier preview", show=False),
-        Binding("right_square_bracket", "preview(1)", "Later preview", show=False),
-        Binding("p", "pause", "Pause"),
-        Binding("tab,right,down", "app.focus_next", "Next pane", show=False),
-        Binding("shift+tab,left,up", "app.focus_previous", "Previous pane", show=False),
+        Binding("r", "draw_samples", "New samples"),
+        Binding("K", "stop_run", "Stop the run"),
+        *(
+            Binding(str(digit), f"pane({digit})", name.capitalize(), show=False)
+            for digit, name in enumerate(PANES, 1)
+        ),
+        Binding("left_square_bracket", "slide('training',-1)", "Earlier preview", show=False),
+        Binding("right_square_bracket", "slide('training',1)", "Later preview", show=False),
+        Binding("left_curly_bracket", "slide('sampling',-1)", "Fewer sampling steps", show=False),
+        Binding("right_curly_bracket", "slide('sampling',1)", "More sampling steps", show=False),
+        Binding("o", "open", "Open samples in the viewer", show=False),
     ]
 
-    def __init__(self, run: RunDirectory, plain: bool = False) -> None:
+    def __init__(self, run: RunDirectory, settings: Settings, plain: bool = False) -> None:
         self.run_tail = RunTail(run)
-        super().__init__(self.run_tail)
-        self.plain = plain
-        self.paused = False
-        self.smoothing = DEFAULT_SMOOTHING
-        self.history = History(SMOOTHING[self.smoothing])
+        super().__init__(self.run_tail, settings, plain)
+        self.run_directory = run
+        self.facts: RunFacts | None = None
+        self.history = History(self.smoothing)
+        self._overview: History | None = None
         self._previews: PreviewsArrived | None = None
 
     def compose(self) -> ComposeResult:
         yield StatusBar()
+        yield PaneBar(PANES)
         with Container(id="body"):
-            with Container(id="charts"):
+            with ChartGrid(id="charts"):
                 for panel in PANELS:
-                    yield LossPlot(panel)
-            yield SampleView(self.plain)
+                    yield LossPlot(panel.name, panel.title, dashed=self.plain)
+                yield FrontierPlot("plot-evaluation")
+            with ContentSwitcher(id="side", initial=None):
+                yield SamplePane(self.plain)
+                yield EvaluationView()
+                yield RecipeView()
+                yield LogPane(self.run_directory.log_path)
+                yield SystemView()
         yield Footer()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for plot in self.query(LossPlot):
+            plot.log_y = self.settings.log_y
+        self.query_one("#plot-evaluation").display = False
+        self._lay_out()
 
     # -- news --------------------------------------------------------------------------------
 
-    def on_status_arrived(self, event: StatusArrived) -> None:
-        self.query_one(StatusBar).facts = event.facts
+    def take(self, item: Any) -> None:
+        match item:
+            case StatusArrived(facts):
+                self.facts = facts
+                self.query_one(StatusBar).facts = facts
+                self.query_one(SystemView).watch_process(facts.pid or None, facts.host)
+            case OverviewArrived():
+                self._overview = History(self.smoothing)
+                self._overview.extend_all(item.batches)
+                self._draw_new()
+            case MetricsArrived():
+                self._take_metrics(item)
+            case PreviewsArrived():
+                self._previews = item
+                if not self.paused:
+                    self.query_one(SamplePane).show(item)
+            case RecipeArrived():
+                self.query_one(RecipeView).show(item.values)
+            case EvaluationArrived():
+                self._take_evaluation(item.evaluation)
 
-    def on_metrics_arrived(self, event: MetricsArrived) -> None:
-        if event.restarted:
+    def _take_metrics(self, item: MetricsArrived) -> None:
+        if item.restarted:
             self.history.clear()
-        self.history.extend(event.rows)
-        self._draw_charts()
-
-    def on_previews_arrived(self, event: PreviewsArrived) -> None:
-        self._previews = event
-        self._draw_previews()
-
-    def _draw_charts(self) -> None:
-        if not self.paused:
-            for plot in self.query(LossPlot):
-                plot.show(self.history)
-
-    def _draw_previews(self) -> None:
-        if not self.paused and self._previews is not None:
-            self.query_one(SampleView).show(self._previews)
-
-    # -- keys --------------------------------------------------------------------------------
-
-    def action_back(self) -> None:
-        self.app.pop_screen()
-
-    def action_smooth(self, change: int) -> None:
-        self.smoothing = min(max(self.smoothing + change, 0), len(SMOOTHING) - 1)
-        self.history.smoothen(SMOOTHING[self.smoothing])
-        self._draw_charts()
-        self.notify(f"smoothing {SMOOTHING[self.smoothing]:g}", timeout=1.5)
-
-    def action_log_y(self) -> None:
-        """For the chart in focus, else for all of them alike."""
-        plots = [plot for plot in self.query(LossPlot) if plot is self.focused] or list(self.query(LossPlot))
-        log_y = not plots[0].log_y
-        for plot in plots:
-            plot.log_y = log_y
-
-    def action_preview(self, change: int) -> None:
-        """An earlier or later training step; the last one follows the run."""
-        if self._previews is None:
+            self._overview = None
+        self.history.extend_all(item.batches)
+        if item.share < 1:
+            self.show_note(f"reading {100 * item.share:.0f}%")
             return
-        steps = self._previews.steps
-        index = min(max(steps.index(self._previews.step) + change, 0), len(steps) - 1)
-        self.run_tail.wanted = None if index == len(steps) - 1 else steps[index]
+        if self._overview is not None:
+            self._overview = None
+            self.show_note()
+        self._draw_new()
+
+    def _take_evaluation(self, evaluation: Evaluation | None) -> None:
+        judged = [Judged(evaluation)] if evaluation else []
+        self.query_one(EvaluationView).show(judged)
+        points = self.query_one("#plot-evaluation", FrontierPlot)
+        points.display = bool(judged)
+        points.show(*frontier(judged))
+
+    def histories(self) -> Iterable[History]:
+        return [self.history, *([self._overview] if self._overview else [])]
+
+    def charts(self) -> list[Chart]:
+        history = self._overview or self.history
+        return [chart_of(panel, history, self.view.axis) for panel in PANELS]
+
+    def _draw_new(self) -> None:
+        if not self.paused:
+            self.draw_charts()
+
+    def draw_all(self) -> None:
+        self.draw_charts()
+        if self._previews is not None:
+            self.query_one(SamplePane).show(self._previews)
+
+    def show_note(self, reading: str = "") -> None:
+        notes = [note for note in ("paused" if self.paused else "", reading) if note]
+        self.query_one(StatusBar).note = f" {', '.join(notes)} " if notes else ""
+
+    # -- panes -------------------------------------------------------------------------------
+
+    def action_pane(self, digit: int) -> None:
+        """Open or close a pane; one of the two sides is always open."""
+        name, settings = PANES[digit - 1], self.settings
+        if name == "charts":
+            settings.charts = not settings.charts or not settings.side
+        else:
+            settings.side = "" if settings.side == name else name
+            settings.charts = settings.charts or not settings.side
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        settings = self.settings
+        side = settings.side if settings.side in PANES[1:] else ""
+        self.query_one(ChartGrid).display = settings.charts or not side
+        switcher = self.query_one("#side", ContentSwitcher)
+        switcher.display = bool(side)
+        switcher.current = side or None
+        self.query_one(PaneBar).show([*["charts"] * settings.charts, *([side] if side else [])])
+
+    # -- samples -----------------------------------------------------------------------------
+
+    def action_slide(self, slider: str, change: int) -> None:
+        self.query_one(SamplePane).move(slider, change)
+
+    def on_sample_pane_wanted(self, event: SamplePane.Wanted) -> None:
+        self.run_tail.wanted = event.step
         self.poll()
 
-    def action_pause(self) -> None:
-        self.paused = not self.paused
-        self.query_one(StatusBar).note = " paused " if self.paused else ""
-        self._draw_charts()
-        self._draw_previews()
+    def action_open(self) -> None:
+        """What is shown, in the system's own viewer."""
+        folder = self.query_one(SamplePane).folder
+        if folder is None:
+            self.notify("no samples yet", timeout=2)
+        elif problem := open_in_viewer(folder):
+            self.notify(problem, timeout=6)
+
+    # -- processes of their own --------------------------------------------------------------
+
+    def action_stop_run(self) -> None:
+        self.app.stop_run(self.run_directory)
+
+    def action_draw_samples(self) -> None:
+        """Ask what to draw; a worker process draws it."""
+        if self.facts is None or not self.facts.role:
+            self.notify("no run here yet", timeout=2)
+            return
+        steps = self.query_one(SamplePane).sampling_steps[-1:] or (1,)
+
+        def asked(request: DrawRequest | None) -> None:
+            if request is not None:
+                self.run_worker(self._draw_samples(request), group="draw")
+
+        self.app.push_screen(DrawSamplesScreen(self.facts.role, steps[0]), asked)
+
+    async def _draw_samples(self, request: DrawRequest) -> None:
+        pane = self.query_one(SamplePane)
+        steps = f"{request.steps} step{'s' if request.steps != 1 else ''}"
+        self.notify(f"drawing {request.num} samples at {steps} in a process of its own", timeout=4)
+        try:
+            folder = Path(tempfile.mkdtemp(dir=self.app.scratch.name))
+            previews = await draw(self.run_directory, request, folder)
+        except (DrawError, OSError) as error:
+            self.notify(str(error), title="no samples", severity="error", timeout=10)
+            return
+        pane.add(
+            Drawn(f"seed {request.seed}", f"drawn now at {steps}, seed {request.seed}", folder, previews)
+        )

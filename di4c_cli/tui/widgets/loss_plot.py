@@ -1,220 +1,254 @@
 """A chart of some curves in braille dots: raw values dimmed behind their smoothed course."""
 
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from itertools import groupby
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.color import Color
-from textual.reactive import reactive
+from textual.message import Message
 from textual.strip import Strip
 
-from di4c_cli.tui.axis import Range, figure, fit, linear_labels, linear_ticks, positive
+from di4c_cli.tui.axis import Range, duration, figure, fit, linear_labels, linear_ticks, time_ticks
 from di4c_cli.tui.braille import DOTS_X, Canvas
-from di4c_cli.tui.series import Curve, History, bucket, latest
-from di4c_cli.tui.widgets import PALETTE, LineWidget
+from di4c_cli.tui.series import NAN, Bucket, Column, Curve, bucket
+from di4c_cli.tui.view import Span, View
+from di4c_cli.tui.widgets import inks
+from di4c_cli.tui.widgets.plot import Cell, Label, Plot, legend_lines
 
 _RAW = 0.65  # how far the raw curve fades into the background
-_FAINT = 0.8  # the same for the grid
-_MIN_PLOT = 8  # cells of plot width below which the labels give way
-Cell = tuple[str, Style]
+_SAMPLE = 2000  # values of a long curve that decide its range
+_WHEEL = 1.25
+_SLIDE = 0.1  # share of the window that one notch of a sideways wheel moves
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Which metrics (shell patterns) stand together in one chart. A `planned` one has no noise to smooth."""
+class Trace:
+    """One curve in a chart. `ink`: index in the palette; None: the colour of text. A `planned` one has no
+    noise to smooth.
+    """
 
     name: str
-    title: str
-    metrics: tuple[str, ...]
+    positions: array
+    curve: Curve
+    ink: int | None
     planned: bool = False
 
-    def pick(self, history: History) -> dict[str, Curve]:
-        """The curves of this panel by the name shown, in the order of `metrics`."""
-        picked = {}
-        for pattern in self.metrics:
-            for metric, curve in history.curves.items():
-                if curve.steps and fnmatchcase(metric, pattern):
-                    picked.setdefault(_SHORT.get(metric, metric.rsplit("/", 1)[-1]), curve)
-        return picked
+    def rows(self, span: Span) -> tuple[int, int]:
+        """First row within the span, and the one after the last."""
+        return bisect_left(self.positions, span[0]), bisect_right(self.positions, span[1])
+
+    def value(self, position: float | None) -> float:
+        """The raw value at a position or before it; without one, the newest."""
+        raw = self.curve.raw
+        return raw.last() if position is None else raw.last(bisect_right(self.positions, position))
+
+    def samples(self, span: Span, log: bool) -> tuple[Sequence[float], Sequence[float]]:
+        """Smoothed and raw values that decide the range of the chart."""
+        begin, end = self.rows(span)
+        every = (end - begin) // _SAMPLE + 1
+        smooth = self.curve.raw if self.planned else self.curve.smooth
+        return [*smooth.values[begin:end:every], *(() if log else smooth.extremes(begin, end))], (
+            self.curve.raw.values[begin:end:every]
+        )
+
+    def not_positive(self, span: Span) -> int:
+        """How many values a logarithmic axis does not show."""
+        begin, end = self.rows(span)
+        if self.curve.raw.extremes(begin, end)[0] > 0:
+            return 0
+        return sum(value <= 0 for value in self.curve.raw.values[begin:end])
 
 
-_SHORT = {"marginal_plus_correlation": "sum"}
-PANELS = (
-    Panel("loss", "loss", ("loss", "loss/*")),
-    Panel("mixture", "marginal + correlation", ("marginal", "correlation", "marginal_plus_correlation")),
-    Panel("components", "effective components", ("effective_components",)),
-    Panel("lr", "learning rate", ("lr",), planned=True),
-    Panel("speed", "samples per second", ("samples_per_s",)),
-)
+class LossPlot(Plot):
+    """One chart of the grid, drawn line by line."""
 
+    @dataclass
+    class Pointed(Message):
+        """The mouse points at a position."""
 
-class LossPlot(LineWidget, can_focus=True):
-    """One panel of the chart grid, drawn line by line."""
+        position: float
 
-    log_y: reactive[bool] = reactive(False)
+    @dataclass
+    class Zoomed(Message):
+        """The wheel was turned over a position."""
 
-    def __init__(self, panel: Panel) -> None:
-        super().__init__(id=f"plot-{panel.name}")
-        self.panel = panel
-        self._curves: dict[str, Curve] = {}
+        factor: float
+        position: float
+
+    @dataclass
+    class Panned(Message):
+        """The wheel was turned sideways."""
+
+        share: float
+
+    def __init__(self, name: str, title: str, dashed: bool = False) -> None:
+        super().__init__(id=f"plot-{name}")
+        self.title, self.dashed = title, dashed
+        self.log_y = False
+        self._traces: list[Trace] = []
+        self._view = View()
+        self._span: Span = (0.0, 0.0)
         self._range: Range | None = None
 
-    def show(self, history: History) -> None:
-        """Draw the panel's curves as they are now; a panel without any hides itself."""
-        self._curves = self.panel.pick(history)
-        self.display = bool(self._curves)
+    def show(self, traces: list[Trace], view: View, span: Span) -> None:
+        """Draw these curves within `span`; a chart without any hides itself."""
+        self._traces, self._view, self._span = traces, view, span
+        self.display = bool(traces)
         self._update()
 
-    def watch_log_y(self) -> None:
+    def set_log(self, log_y: bool) -> None:
+        self.log_y = log_y
         self._update()
 
     def _update(self) -> None:
-        curves = self._curves.values()
-        log = fit(curves, True) if self.log_y else None
-        self._range = log or fit(curves, False)
-        notes = [figure(latest(curve)) for curve in curves] if len(curves) == 1 else []
+        traces, span = self._traces, self._span
+        log = fit((trace.samples(span, True) for trace in traces), True) if self.log_y else None
+        self._range = log or fit((trace.samples(span, False) for trace in traces), False)
+        notes = [figure(traces[0].value(self._view.cursor))] if len(traces) == 1 else []
         if self.log_y:
-            hidden = sum(sum(value <= 0 for value in curve.raw) for curve in curves)
+            hidden = sum(trace.not_positive(span) for trace in traces) if log is not None else 0
             notes.insert(0, "linear: nothing > 0" if log is None else "log y")
-            if log is not None and hidden:
+            if hidden:
                 notes.insert(1, f"{hidden} ≤ 0 hidden")
-        self.border_title = self.panel.title
+        self.border_title = self.title
         self.border_subtitle = " · ".join(notes)
         self.redraw()
+
+    # -- the mouse ---------------------------------------------------------------------------
+
+    def _position(self, event: events.MouseEvent) -> float:
+        offset = event.get_content_offset_capture(self)
+        columns = max(1, self.content_size.width - self.gutter - 1)
+        share = min(max((offset.x - self.gutter) / columns, 0.0), 1.0)
+        return self._span[0] + share * (self._span[1] - self._span[0])
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self.capture_mouse()
+        self.post_message(self.Pointed(self._position(event)))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if self.app.mouse_captured is self:
+            self.post_message(self.Pointed(self._position(event)))
+
+    def on_mouse_up(self, _: events.MouseUp) -> None:
+        self.release_mouse()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.post_message(self.Zoomed(_WHEEL, self._position(event)))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.post_message(self.Zoomed(1 / _WHEEL, self._position(event)))
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        event.stop()
+        self.post_message(self.Panned(-_SLIDE))
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        event.stop()
+        self.post_message(self.Panned(_SLIDE))
 
     # -- drawing -----------------------------------------------------------------------------
 
     def draw(self) -> list[Strip]:
         width, height = self.content_size
-        legend = self._legend(width, height) if len(self._curves) > 1 else []
+        legend = self._legend(width, height) if len(self._traces) > 1 else []
         height -= len(legend)
         if height < 1 or self._range is None:
             return legend
-        x_axis = height >= 4
-        return legend + self._plot(self._range, width, height - x_axis, x_axis)
+        values = self._range
+        return legend + self.framed(
+            values, width, height, lambda *size: self._field(values, *size), self._labels
+        )
 
-    def _colours(self) -> tuple[Color, Color, list[Color]]:
-        """Background, foreground, and one colour per curve; the total among several is the foreground."""
-        ground, front = self.background_colors[1], self.colors[3]
-        names = list(self._curves)
-        total = names[0] == "loss" and len(names) > 1
-        own = [PALETTE[(index - total) % len(PALETTE)] for index in range(len(names))]
-        return ground, front, ([front, *own[1:]] if total else own)
+    def _colours(self) -> list[Color]:
+        palette, front = inks(self), self.colors[3]
+        return [front if trace.ink is None else palette[trace.ink % len(palette)] for trace in self._traces]
 
     def _legend(self, width: int, height: int) -> list[Strip]:
-        _, _, colours = self._colours()
-        marks, bold = [Style(color=colour.rich_color, bold=True) for colour in colours], Style(bold=True)
-        entries = [(name, figure(latest(curve))) for name, curve in self._curves.items()]
-        lines = legend_lines(entries, width, 2 if height >= 7 else 1)
+        marks, bold = (
+            [Style(color=colour.rich_color, bold=True) for colour in self._colours()],
+            Style(bold=True),
+        )
+        cursor = self._view.cursor
+        entries = [(trace.name, figure(trace.value(cursor))) for trace in self._traces]
         strips = []
-        for line in lines:
+        for line in legend_lines(entries, width, 2 if height >= 7 else 1):
             segments: list[Segment] = []
             for index, name, value in line:
                 segments += [Segment(f"{name} ", marks[index]), Segment(f"{value}  ", bold)]
             strips.append(Strip(segments).crop(0, width))
         return strips
 
-    def _plot(self, values: Range, width: int, height: int, x_axis: bool) -> list[Strip]:
-        ground, front, colours = self._colours()
-        faint = Style(color=front.blend(ground, _FAINT).rich_color)
-        muted = Style(color=front.blend(ground, 0.45).rich_color)
-        ticks = self._tick_rows(values, height)
-        gutter = max((len(label) for label in ticks.values()), default=0) + 1
-        if width - gutter < _MIN_PLOT:
-            gutter = 0
-        raw, smooth = self._canvases(values, width - gutter, height)
+    def _field(self, values: Range, columns: int, rows: int) -> Callable[[int, int], Cell | None]:
+        ground, colours = self.background_colors[1], self._colours()
+        raw, smooth = self._canvases(values, columns, rows)
         bright = [Style(color=colour.rich_color) for colour in colours]
         dim = [Style(color=colour.blend(ground, _RAW).rich_color) for colour in colours]
+        line = self._cursor_column(columns)
+        pointer = Style(color=self.colors[3].rich_color)
 
-        def cells(row: int) -> Iterator[Cell]:
-            for x in range(width - gutter):
-                for canvas, styles in ((smooth, bright), (raw, dim)):
-                    text, ink = canvas.cell(x, row)
-                    if ink is not None:
-                        yield text, styles[ink]
-                        break
-                else:
-                    yield ("┈" if row in ticks else " "), faint
+        def cell(x: int, y: int) -> Cell | None:
+            text, ink = smooth.cell(x, y)
+            if ink is not None:
+                return text, bright[ink]
+            if x == line:
+                return "│", pointer
+            text, ink = raw.cell(x, y)
+            return None if ink is None else (text, dim[ink])
 
-        strips = []
-        for row in range(height):
-            label = f"{ticks.get(row, ''):>{gutter - 1}}" if gutter else ""
-            edge = ("┤" if row in ticks else "│") if gutter else ""
-            strips.append(Strip([Segment(label, muted), Segment(edge, faint), *_merge(cells(row))]))
-        if x_axis:
-            strips.append(Strip([Segment(" " * gutter + self._steps_line(width - gutter), muted)]))
-        return strips
+        return cell
 
-    def _span(self) -> tuple[float, float]:
-        """First and last step over all curves."""
-        ends = [(curve.steps[0], curve.steps[-1]) for curve in self._curves.values() if curve.steps]
-        return min((first for first, _ in ends), default=0.0), max((last for _, last in ends), default=0.0)
+    def _cursor_column(self, columns: int) -> int:
+        cursor, (start, stop) = self._view.cursor, self._span
+        if cursor is None or not start <= cursor <= stop:
+            return -1
+        return round((cursor - start) / max(stop - start, 1e-9) * (columns - 1))
 
     def _canvases(self, values: Range, width: int, height: int) -> tuple[Canvas, Canvas]:
         """The raw and the smoothed curves; the first curve is drawn last, on top."""
-        raw, smooth = Canvas(width, height), Canvas(width, height)
-        start, stop = self._span()
+        raw, smooth = Canvas(width, height, self.dashed), Canvas(width, height, self.dashed)
 
         def row(value: float) -> int:
             return round((1 - values.share(value)) * (raw.rows - 1))
 
-        for ink, curve in reversed(list(enumerate(self._curves.values()))):
-            for canvas, series in ((raw, curve.raw), (smooth, curve.smooth)):
-                if self.panel.planned:
-                    canvas, series = smooth, curve.raw
-                elif curve.weight == 0 and canvas is raw:
-                    continue  # without smoothing both are the same
-                drawn = positive(series) if values.log else series
-                canvas.curve(bucket(curve.steps, drawn, start, stop, width * DOTS_X), row, ink)
+        for ink, trace in reversed(list(enumerate(self._traces))):
+            layers = [(raw, trace.curve.raw), (smooth, trace.curve.smooth)]
+            if trace.planned or trace.curve.weight == 0:  # without smoothing both are the same
+                layers = [(smooth, trace.curve.raw)]
+            for canvas, column in layers:
+                canvas.curve(self._buckets(trace.positions, column, width * DOTS_X, values.log), row, ink)
         return raw, smooth
 
-    @staticmethod
-    def _tick_rows(values: Range, height: int) -> dict[int, str]:
-        """Labels by the row of cells they stand in, never two in neighbouring rows."""
-        rows: dict[int, str] = {}
-        for value, label in values.ticks((height + 1) // 2):
-            row = min(height - 1, int((1 - values.share(value)) * height))
-            if row not in rows and row - 1 not in rows and row + 1 not in rows:
-                rows[row] = label
-        return rows
+    def _buckets(self, positions: array, column: Column, columns: int, log: bool) -> list[Bucket | None]:
+        if log and column.extremes(*Trace("", positions, Curve(), None).rows(self._span))[0] <= 0:
+            column = positive(column)
+        return bucket(positions, column, *self._span, columns)
 
-    def _steps_line(self, width: int) -> str:
-        """The labels below the plot: the last step at its end, round ones under their columns, kept apart."""
-        start, stop = self._span()
-        ticks = linear_ticks(start, stop, max(1, width // 9))
-        line = f"{f'step {stop:,.0f}':>{width}}"[-width:]
-        for tick, label in zip(ticks, linear_labels(ticks), strict=True):
-            column = round((tick - start) / max(stop - start, 1e-9) * (width - 1))
-            left = max(column - len(label) // 2, 0)
-            right = left + len(label)
-            if right <= width and not line[max(left - 1, 0) : right + 1].strip():
-                line = line[:left] + label + line[right:]
-        return line
+    def _labels(self, columns: int) -> Sequence[Label]:
+        """The last position at the end, round ones under their columns; the cursor's before all others."""
+        start, stop = self._span
+        count = max(1, columns // 9)
+        if self._view.axis == "time":
+            ticks, end = time_ticks(start, stop, count), duration(stop)
+        else:
+            steps = linear_ticks(start, stop, count)
+            ticks, end = list(zip(steps, linear_labels(steps), strict=True)), f"step {stop:,.0f}"
+        labels = [((at - start) / max(stop - start, 1e-9), label) for at, label in ticks]
+        cursor = self._view.cursor
+        if cursor is None or not start <= cursor <= stop:
+            return [*labels, (1.0, end)]
+        told = duration(cursor) if self._view.axis == "time" else f"▲ {cursor:,.0f}"
+        return [*labels, ((cursor - start) / max(stop - start, 1e-9), told)]
 
 
-def _merge(cells: Iterable[Cell]) -> Iterator[Segment]:
-    """Neighbouring cells of one style as one segment."""
-    for style, run in groupby(cells, key=lambda cell: cell[1]):
-        yield Segment("".join(text for text, _ in run), style)
-
-
-def legend_lines(entries: list[tuple[str, str]], width: int, most: int) -> list[list[tuple[int, str, str]]]:
-    """At most `most` lines of (index, name, value); where they do not suffice, the names are cut short."""
-    longest = max(len(name) for name, _ in entries)
-    lines: list[list[tuple[int, str, str]]] = [[]]
-    for length in range(longest, 2, -1):
-        lines, used = [[]], 0
-        for index, (name, value) in enumerate(entries):
-            name = name if len(name) <= length else name[: length - 1] + "…"
-            size = len(name) + len(value) + 3
-            if used and used + size - 2 > width:
-                lines.append([])
-                used = 0
-            lines[-1].append((index, name, value))
-            used += size
-        if len(lines) <= most:
-            return lines
-    return lines[:most]
+def positive(column: Column) -> Column:
+    """The values as a logarithmic axis sees them: what is not above 0 becomes a gap."""
+    shown = Column()
+    shown.extend([NAN if value <= 0 else value for value in column.values])
+    return shown

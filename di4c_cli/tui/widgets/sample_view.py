@@ -1,4 +1,4 @@
-"""The newest previews: each role beside the other at every number of sampling steps."""
+"""Previews: each role beside the other at every number of sampling steps."""
 
 from itertools import groupby
 
@@ -11,13 +11,12 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from di4c_cli.tui.messages import PreviewsArrived
 from di4c_cli.tui.pictures import RGB, Preview, arrange, half_blocks
-from di4c_cli.tui.widgets import PALETTE
+from di4c_cli.tui.widgets import inks
 
 _GAP = 2  # columns between the roles
 _TEXT_ROWS = 3  # rows a text preview has at least
-_ROLE_COLOURS = {"teacher": PALETTE[1], "student": PALETTE[0]}
+_ROLE_INKS = {"teacher": 1, "student": 0}
 
 
 class SampleView(ScrollView, can_focus=True):
@@ -27,20 +26,15 @@ class SampleView(ScrollView, can_focus=True):
     """
 
     def __init__(self, plain: bool = False) -> None:
-        super().__init__(id="samples")
+        super().__init__(id="sample-view")
         self.plain = plain
-        self.shown: PreviewsArrived | None = None
+        self._previews: tuple[Preview, ...] = ()
         self._strips: list[Strip] | None = None
+        self._drawn_for = Size()
 
-    def show(self, arrived: PreviewsArrived) -> None:
-        self.shown = arrived
-        position = arrived.steps.index(arrived.step) + 1
-        self.border_title = f"previews at step {arrived.step:,}"
-        self.border_subtitle = f"{position} of {len(arrived.steps)}" if len(arrived.steps) > 1 else ""
+    def show(self, previews: tuple[Preview, ...]) -> None:
+        self._previews = previews
         self._layout_lines()
-
-    def on_mount(self) -> None:
-        self.border_title = "previews: none yet"
 
     def on_resize(self, _: Resize) -> None:
         self._layout_lines()
@@ -55,8 +49,9 @@ class SampleView(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        if self._strips is None:
+        if self._strips is None or self._drawn_for != self.scrollable_content_region.size:
             self._strips = self._draw()
+            self.call_after_refresh(self._layout_lines)
         y += self.scroll_offset.y
         width = self.scrollable_content_region.width
         line = self._strips[y] if y < len(self._strips) else Strip.blank(width)
@@ -65,13 +60,12 @@ class SampleView(ScrollView, can_focus=True):
     # -- drawing -----------------------------------------------------------------------------
 
     def _draw(self) -> list[Strip]:
-        width, height = self.scrollable_content_region.size
-        if self.shown is None or width < 1 or height < 1:
+        self._drawn_for = self.scrollable_content_region.size
+        width, height = self._drawn_for
+        if not self._previews or width < 1 or height < 1:
             return []
-        roles = list(dict.fromkeys(preview.role for preview in self.shown.previews))
-        rows = [list(group) for _, group in groupby(self.shown.previews, key=lambda preview: preview.steps)]
-        if not roles:
-            return []
+        roles = list(dict.fromkeys(preview.role for preview in self._previews))
+        rows = [list(group) for _, group in groupby(self._previews, key=lambda preview: preview.steps)]
         column = max(1, (width - _GAP * (len(roles) - 1)) // len(roles))
         body = max(1, (height - 2 * len(rows) + 1) // len(rows))
         strips: list[Strip] = []
@@ -88,7 +82,7 @@ class SampleView(ScrollView, can_focus=True):
         """A title and the samples, all lines `width` cells wide; blank where a role has no preview."""
         if preview is None:
             return []
-        colour = _ROLE_COLOURS.get(preview.role, PALETTE[2])
+        colour = inks(self)[_ROLE_INKS.get(preview.role, 2)]
         steps = f" · {preview.steps} step{'s' if preview.steps != 1 else ''}"
         title = Strip([Segment(preview.role, Style(color=colour.rich_color, bold=True)), Segment(steps)])
         lines = self._picture(preview, width, body) if preview.tiles else _text(preview, width, body)
