@@ -7,7 +7,7 @@ from textual.pilot import Pilot
 
 from di4c_cli.tui.app import MonitorApp
 
-PATIENCE = 0.7  # seconds: of a very long history the frame shows an overview, and says so
+PATIENCE = 0.5  # seconds: of a very long history the frame shows an overview, and says so
 
 
 def screen_text(app: MonitorApp) -> str:

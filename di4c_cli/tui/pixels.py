@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from PIL import Image
+from textual.app import ComposeResult
 from textual.widget import Widget
 
 from di4c_cli.tui.pictures import RGB
 
-_PATIENCE = 0.5  # seconds in which a terminal has to answer
+_PATIENCE = 1.0  # seconds in which a terminal has to answer
 _KITTY_QUESTION = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 _CELL_QUESTION = "\x1b[16t"
 _DEVICE_QUESTION = "\x1b[c"  # the last one: every terminal answers it, and answers come in order
@@ -27,6 +29,7 @@ _CLEAN = "\r\x1b[K"  # a terminal that took a question for text has written it i
 _KITTY_ANSWER = re.compile(r"\x1b_Gi=31;OK\x1b\\")
 _CELL_ANSWER = re.compile(r"\x1b\[6;(\d+);(\d+)t")
 _DEVICE_ANSWER = re.compile(r"\x1b\[\?([\d;]*)c")
+_COLOUR_DEFINITION = re.compile(r"(#\d+);2;\d+;\d+;\d+")
 _SIXEL = "4"  # among the device attributes
 _MOST_CELLS = 256  # columns or rows of one picture; textual-image cannot place more with kitty
 
@@ -56,9 +59,7 @@ def available() -> tuple[str, ...]:
 
 def picture_widget(image: Image.Image, protocol: str) -> Widget:
     """A widget that shows `image` (of whole cells, see `whole_cells`) by "kitty" or "sixel"."""
-    from textual_image.widget import SixelImage, TGPImage
-
-    widget = {"kitty": TGPImage, "sixel": SixelImage}[protocol]()
+    widget = _kitty_class()() if protocol == "kitty" else _sixel_class()()
     change_picture(widget, image)
     return widget
 
@@ -88,20 +89,51 @@ def whole_cells(image: Image.Image, ground: RGB) -> Image.Image:
     return canvas
 
 
+# -- the widgets of textual-image ------------------------------------------------------------
+
+
+def _kitty_class() -> type[Any]:
+    from textual_image.widget import TGPImage
+
+    return TGPImage
+
+
+@cache
+def _sixel_class() -> type[Any]:
+    """The sixel widget, with every colour also chosen where it is defined: xterm needs both."""
+    from textual_image.widget import SixelImage
+    from textual_image.widget.sixel import _ImageSixelImpl
+
+    class Sixels(_ImageSixelImpl):
+        def _image_to_sixels(self, *arguments: Any, **options: Any) -> str:
+            sixels = super()._image_to_sixels(*arguments, **options)
+            return _COLOUR_DEFINITION.sub(r"\g<0>\1", sixels)
+
+    class SixelPicture(SixelImage, Renderable=SixelImage._Renderable):
+        def compose(self) -> ComposeResult:
+            yield Sixels(self.image)
+
+    return SixelPicture
+
+
 # -- asking the terminal ---------------------------------------------------------------------
 
 
 def _on_terminal() -> bool:
     streams = (sys.__stdin__, sys.__stdout__)
-    return all(stream is not None and stream.isatty() for stream in streams) and os.environ.get(
-        "TERM"
-    ) not in ("dumb", "linux")
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        return False
+    return os.environ.get("TERM") not in ("dumb", "linux") and not os.environ.get("NO_COLOR")
 
 
 def _questions() -> str:
+    """All that is worth asking this terminal."""
+    # A multiplexer would make a window title of kitty's question, and pass no picture on.
     multiplexed = "TMUX" in os.environ or os.environ.get("TERM", "").startswith(("tmux", "screen"))
-    # tmux and screen would make a window title of kitty's question, and pass no picture on.
-    return ("" if multiplexed else _KITTY_QUESTION) + _CELL_QUESTION + _DEVICE_QUESTION + _CLEAN
+    # The placeholders carry the number of their picture in their colour, exactly.
+    exact = os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    kitty = _KITTY_QUESTION if exact and not multiplexed else ""
+    return kitty + _CELL_QUESTION + _DEVICE_QUESTION + _CLEAN
 
 
 def _ask(questions: str) -> str:

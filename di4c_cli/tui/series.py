@@ -19,6 +19,7 @@ ABSENT = math.inf
 _HUGE = 3e38  # beyond it a four-byte float is infinite
 _HUGE_STEP = 1e300  # beyond it the width of a range would overflow
 _BLOCK = 128
+_STRETCH = 4096  # values that are averaged in one go
 _SATURATED = 1 - 1e-9  # total weight from which the average needs no debiasing
 _NUMBERS = {float, int}
 _MISSING = object()
@@ -167,17 +168,23 @@ class Curve:
     """
 
     def __init__(self, weight: float = 0.0, num_absent: int = 0) -> None:
-        self.raw, self.smooth = Column(num_absent), Column(num_absent)
+        self.raw, self._smooth = Column(num_absent), Column(num_absent)
         self.weight = weight
         self._sum = self._mass = 0.0  # weighted sum of the finite values so far, and the sum of those weights
 
+    @property
+    def smooth(self) -> Column:
+        """Averaged up to the newest value: a curve that nobody looks at costs nothing."""
+        for start in range(len(self._smooth), len(self.raw), _STRETCH):
+            self._average(self.raw.values[start : start + _STRETCH])
+        return self._smooth
+
     def extend(self, values: Sequence[float]) -> None:
         self.raw.extend(values)
-        self._average(self.raw.values[len(self.smooth) :])
 
     def _average(self, values: Sequence[float]) -> None:
         if self.weight == 0:
-            self.smooth.extend(values)
+            self._smooth.extend(values)
         elif self._mass > _SATURATED and math.isfinite(
             sum(values)
         ):  # in C: half a million a second is too slow
@@ -186,9 +193,9 @@ class Curve:
                 "f", accumulate(values, lambda old, value: keep * old + new * value, initial=self._sum)
             )
             self._sum = averaged[-1]
-            self.smooth.extend(averaged[1:])
+            self._smooth.extend(averaged[1:])
         else:
-            self.smooth.extend([self._debiased(value) for value in values])
+            self._smooth.extend([self._debiased(value) for value in values])
 
     def _debiased(self, value: float) -> float:
         """The average after one more value: divided by the sum of its weights."""
@@ -205,9 +212,7 @@ class Curve:
     def smoothen(self, weight: float) -> None:
         """Average anew."""
         self.weight, self._sum, self._mass = weight, 0.0, 0.0
-        self.smooth = Column()
-        for start in range(0, len(self.raw), _BLOCK):
-            self._average(self.raw.values[start : start + _BLOCK])
+        self._smooth = Column()
 
 
 @dataclass

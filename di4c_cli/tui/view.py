@@ -31,7 +31,7 @@ class View:
         return (start, stop) if stop > start else (whole[0], whole[1])
 
     def zoom(self, factor: float, about: float | None, whole: Span) -> "View":
-        """`factor` > 1 enlarges; the position `about` (else the cursor, else the newest) stays where it is."""
+        """`factor` > 1 enlarges; the position `about` (else the cursor, else the newest) stays in place."""
         start, stop = self.span(whole)
         fixed = about if about is not None else self.cursor
         fixed = stop if fixed is None else min(max(fixed, start), stop)

@@ -250,6 +250,7 @@ def test_a_constant_lies_in_the_middle_and_outliers_do_not_count() -> None:
     values[0] = 1e6
     assert fitted(trace(values), log=False).high == 1e6  # the smoothed curve is shown whole
     smoothed = trace(values[1:], weight=0.9)
+    assert smoothed.curve.smooth.last() < 3
     smoothed.curve.raw.values[200] = 1e6
     assert fitted(smoothed, log=False).high < 3
 

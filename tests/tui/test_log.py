@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from di4c_cli.tui.log_file import BLOCK, LONGEST, LogFile, compile_filter
-from di4c_cli.tui.widgets import PALETTE
+from di4c_cli.tui.widgets import PALETTE, log_view
 from di4c_cli.tui.widgets.log_view import LogPane, LogView
 
 
@@ -217,13 +217,12 @@ def test_a_filter_that_matches_everywhere_takes_no_memory_either(large: Path) ->
     log = LogFile(large)
     tracemalloc.start()
     log.filter(compile_filter("STEP|warn"))
-    for _ in range(2):
-        log.poll()
-        assert log.behind
+    log.poll()
+    assert log.behind
     found = log.matches(log.num_matches - 50, 50)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert log.num_matches > 5 * PER_CHUNK
+    assert log.num_matches > 3 * PER_CHUNK
     assert len(found) == 50
     assert peak < 4 * 2**20
 
@@ -271,9 +270,9 @@ async def settle(app: PaneApp, pilot: Pilot[None]) -> str:
     while (text := screen_text(app)) != before or "read " in text:
         before = text
         app.pane.poll()
-        for _ in range(3):  # a look may ask for another one
+        for _ in range(2):  # a look may ask for another one
             await app.workers.wait_for_complete()
-            await pilot.pause(0.02)
+            await pilot.pause(0.015)
     return before
 
 
@@ -317,11 +316,11 @@ def test_keys_and_wheel_reach_every_place(tmp_path: Path) -> None:
         for keys, expected in (
             (["home"], 0),
             (["down"], 1),
-            (["pagedown"] * 7, 71),
-            (["pageup"], 61),
-            (["up"], 60),
+            (["pagedown"] * 5, 51),
+            (["pageup"], 41),
+            (["up"], 40),
             (["end"], 990),
-            (["pageup"] * 20, 790),
+            (["pageup"] * 4, 950),
             (["home"], 0),
         ):
             await press(app, pilot, *keys)
@@ -359,6 +358,8 @@ def test_a_filter_leaves_the_lines_that_match(tmp_path: Path) -> None:
         text = await press(app, pilot, "slash", *"warn")
         assert '20 of 2,020 match "warn"' in text
         assert "step" not in text
+        view = app.pane.query_one(LogView)
+        assert view.vertical_scrollbar.position == view.max_scroll_y > 0
         await press(app, pilot, "enter")
         append(path, "another warning\n")
         text = await settle(app, pilot)
@@ -400,6 +401,7 @@ def test_warnings_time_and_matches_stand_out(tmp_path: Path) -> None:
     async def act(app: PaneApp, pilot: Pilot[None]) -> None:
         await press(app, pilot, "slash", *"n", "enter")
         lines = [app.pane.query_one(LogView).render_line(y) for y in range(3)]
+        assert [line.text.rstrip() for line in lines] == path.read_text().splitlines()
         style = {segment.text.strip(): segment.style for line in lines for segment in line}
         assert style["12:00:00"].dim
         assert style["a War"].color == PALETTE[4].rich_color
@@ -480,6 +482,7 @@ def test_the_end_of_a_large_file_is_there_at_once(large: Path) -> None:
 
 
 def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_view, "PERIOD", 0.1)
     path = tmp_path / "log.txt"
     path.write_text(numbered(*range(100)))
     painted = []
@@ -487,23 +490,24 @@ def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.Monkey
     async def act(app: PaneApp, pilot: Pilot[None]) -> None:
         await press(app, pilot, "slash", *"step")
         monkeypatch.setattr(app, "_display", lambda *_: painted.append(1))
-        await pilot.pause(1.2)
+        await pilot.pause(0.6)
         assert painted == []
         append(path, numbered(100))
-        await pilot.pause(0.7)
+        await pilot.pause(0.3)
         assert 1 <= len(painted) <= 2
 
     drive(path, act)
 
 
-def test_looks_only_while_it_is_to_be_seen(tmp_path: Path) -> None:
+def test_looks_only_while_it_is_to_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_view, "PERIOD", 0.1)
     path = tmp_path / "log.txt"
     path.write_text(numbered(0))
 
     async def act(app: PaneApp, pilot: Pilot[None]) -> None:
         async def seen(number: int) -> bool:
             append(path, numbered(number))
-            await pilot.pause(0.8)
+            await pilot.pause(0.25)
             strips = [app.pane.query_one(LogView).render_line(y).text for y in range(9)]
             return any(f"step {number}" in strip for strip in strips)
 
@@ -520,7 +524,7 @@ def test_looks_only_while_it_is_to_be_seen(tmp_path: Path) -> None:
     drive(path, act)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (20, 5), (3, 60), (200, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (20, 5)])
 def test_any_size_draws(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "log.txt"
     path.write_text(numbered(*range(100)) + "日本" * 200 + "\n")

@@ -20,7 +20,7 @@ from di4c_cli.tui.messages import (
     StatusArrived,
 )
 from di4c_cli.tui.screens.charts import Chart, ChartGrid, ChartScreen
-from di4c_cli.tui.screens.run import short_name
+from di4c_cli.tui.screens.run import PANELS
 from di4c_cli.tui.series import History
 from di4c_cli.tui.settings import Settings
 from di4c_cli.tui.tail import SeveralTails
@@ -35,6 +35,8 @@ from di4c_cli.tui.widgets.runs_legend import RunsLegend
 PANES = ("curves", "evaluation", "differences")
 _ORDER = ("loss", "marginal_plus_correlation", "correlation", "marginal", "effective_components")
 """Metrics that come first; then every loss term, then the rest."""
+_TITLES = {panel.metrics[0]: panel.title for panel in PANELS if len(panel.metrics) == 1}
+_TITLES |= {"marginal_plus_correlation": "marginal + correlation", "memory_mb": "memory, MB"}
 _LAST = ("samples_per_s", "grad_norm", "lr", "memory_mb")
 
 
@@ -115,8 +117,8 @@ class CompareScreen(ChartScreen):
         if evaluation is not None:
             self.evaluations[run] = evaluation
         judged = [
-            Judged(self.evaluations[run.path], name, ink)
-            for run, name, ink in zip(self.runs, self.names, self.colours, strict=True)
+            Judged(self.evaluations[run.path], str(number), ink)
+            for number, (run, ink) in enumerate(zip(self.runs, self.colours, strict=True), 1)
             if run.path in self.evaluations
         ]
         self.query_one(EvaluationView).show(judged)
@@ -142,7 +144,7 @@ class CompareScreen(ChartScreen):
             for name, ink, history in zip(self.names, self.colours, histories, strict=True)
             if metric in history.curves
         ]
-        title = metric.replace("_", " ") if "/" not in metric else f"loss: {short_name(metric)}"
+        title = _TITLES.get(metric) or metric.replace("/", ": ").replace("_", " ")
         return Chart("".join(c if c.isalnum() else "-" for c in metric), title, traces)
 
     # -- panes -------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ def recipe_choices() -> tuple[Choice, ...]:
         for path in sorted(folder.glob("*.toml")):
             if path.resolve() not in inside and path.name != _NO_RECIPE:
                 files[str(path)] = path
-    return tuple(Choice(name, printable(shipped.read_title(path))) for name, path in files.items())
+    titles = {name: " ".join(shipped.read_title(path).split()) for name, path in files.items()}
+    return tuple(Choice(name, printable(title)) for name, title in titles.items())
 
 
 class NewRunScreen(DialogScreen[RunDirectory | None]):

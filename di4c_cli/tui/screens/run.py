@@ -168,6 +168,8 @@ class RunScreen(ChartScreen):
             self._overview = None
         self.history.extend_all(item.batches)
         if item.share < 1:
+            for curve in self.history.curves.values():
+                _ = curve.smooth  # by and by, rather than all of it when it is drawn
             self.show_note(f"reading {100 * item.share:.0f}%")
             return
         if self._overview is not None:

@@ -1,6 +1,6 @@
 """Evaluations side by side: a table of all figures, and the frontier of the metric under the cursor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -14,32 +14,54 @@ from di4c_cli.tui.widgets import inks
 from di4c_cli.tui.widgets.frontier import MARKS, FrontierLine, FrontierPlot
 
 _FLOOR = "real data"
+_INKS = {"teacher": 1, "student": 0, "hybrid": 2}  # of models whose run stands alone
+_OTHER_INK = 3
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An evaluation in a comparison. `name` and `ink` of its run; None: it stands alone, its models have the
-    colours.
+    """An evaluation in a comparison. `name` and `ink` of its run; without an ink it stands alone, and its
+    models have the colours.
     """
 
     evaluation: Evaluation
     name: str = ""
     ink: int | None = None
 
-    def columns(self) -> list[tuple[str, str, int, int]]:
-        """(model, heading, ink, mark) of each model."""
-        return [
-            (
-                model,
-                f"{self.name} {model}".strip(),
-                self.ink if self.ink is not None else _INKS.get(model, 3),
-                mark,
-            )
-            for mark, model in enumerate(self.evaluation.models)
-        ]
+
+@dataclass(frozen=True)
+class Side:
+    """One model of one evaluation, as it is told and drawn. `ink` None: common to several runs."""
+
+    evaluation: Evaluation
+    model: str
+    name: str
+    ink: int | None
+    mark: int
+
+    def figure(self, steps: int, metric: str) -> Figure | None:
+        return self.evaluation.figure(self.model, steps, metric)
+
+    def same(self, other: "Side") -> bool:
+        """Another run's evaluation of the same model, with the same figures: as of a common teacher."""
+        ours, theirs = self.evaluation, other.evaluation
+        places = [(k, name) for k in {*ours.steps, *theirs.steps} for name in {*ours.names, *theirs.names}]
+        return self.model == other.model and all(self.figure(*at) == other.figure(*at) for at in places)
 
 
-_INKS = {"teacher": 1, "student": 0, "hybrid": 2}
+def sides(judged: list[Judged]) -> list[Side]:
+    """Every model once: what is the same in two runs is told without their names."""
+    found: list[Side] = []
+    for one in judged:
+        for mark, model in enumerate(one.evaluation.models):
+            ink = one.ink if one.ink is not None else _INKS.get(model, _OTHER_INK)
+            side = Side(one.evaluation, model, f"{one.name} {model}".strip(), ink, mark)
+            twin = next((index for index, other in enumerate(found) if side.same(other)), None)
+            if twin is None:
+                found.append(side)
+            else:
+                found[twin] = replace(found[twin], name=model, ink=None)
+    return found
 
 
 class EvaluationTable(DataTable[Text]):
@@ -74,51 +96,44 @@ class EvaluationView(Vertical):
             self._fill()
 
     def _fill(self) -> None:
-        names = list(dict.fromkeys(name for judged in self._judged for name in judged.evaluation.names))
+        """The table anew; its figures stand right under each other."""
         self._metrics = []
+        shown = sides(self._judged)
+        names = list(dict.fromkeys(name for one in self._judged for name in one.evaluation.names))
+        rows = [row for name in names for row in self._rows(name, shown)]
+        headings = [Text("metric"), Text("K"), *map(self._heading, shown), Text(_FLOOR)]
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
         table = self.query_one(EvaluationTable)
-        rows = [row for name in names for row in self._rows(name)]
-        headings = [
-            "metric",
-            "K",
-            *(self._heading(*column[1:]) for j in self._judged for column in j.columns()),
-        ]
-        headings += [_FLOOR] if any(judged.evaluation.reference for judged in self._judged) else []
         table.clear(columns=True)
-        for index, heading in enumerate(headings if rows else []):
-            width = max(len(heading), *(len(row[index]) for row in rows))
+        for heading, width in zip(headings if rows else [], widths, strict=False):
             table.add_column(heading, width=width)
-        for row in rows:
-            table.add_row(*row)
+        for title, *figures in rows:
+            aligned = [_right(cell, width) for cell, width in zip(figures, widths[1:], strict=True)]
+            table.add_row(title, *aligned)
         if self.metric in self._metrics:
             table.move_cursor(row=self._metrics.index(self.metric))
         self._draw_frontier()
 
-    def _heading(self, heading: str, ink: int, mark: int) -> Text:
-        colour = inks(self)[ink % len(inks(self))].rich_color.name
-        return Text(f"{MARKS[mark % len(MARKS)]} {heading}", style=f"bold {colour}")
+    def _heading(self, side: Side) -> Text:
+        colour = "" if side.ink is None else inks(self)[side.ink % len(inks(self))].rich_color.name
+        return Text(f"{MARKS[side.mark % len(MARKS)]} {side.name}", style=f"bold {colour}")
 
-    def _rows(self, name: str) -> list[list[Text]]:
+    def _rows(self, name: str, shown: list[Side]) -> list[list[Text]]:
         """The rows of one metric, a number of steps each, the best figure of a row in bold."""
-        rows = []
-        for steps in sorted({k for judged in self._judged for k in judged.evaluation.steps}):
-            cells: list[tuple[Figure | None, str]] = []
-            for judged in self._judged:
-                direction = judged.evaluation.directions.get(name, "")
-                cells += [
-                    (judged.evaluation.figure(model, steps, name), direction)
-                    for model in judged.evaluation.models
-                ]
-            if not any(value for value, _ in cells):
-                continue
-            title = name + ARROWS.get(cells[0][1], "") if name not in self._metrics else ""
-            row = [Text(title, style="bold"), Text(str(steps), justify="right"), *_figures(cells)]
-            floors = [judged.evaluation.reference.get(name) for judged in self._judged]
-            floor = next((value for value in floors if value is not None), None)
-            if any(judged.evaluation.reference for judged in self._judged):
-                row.append(Text("" if floor is None or title == "" else figure(floor), justify="right"))
-            self._metrics.append(name)
-            rows.append(row)
+        direction = next((d for one in self._judged if (d := one.evaluation.directions.get(name))), "")
+        floor = next(
+            (f for one in self._judged if (f := one.evaluation.reference.get(name)) is not None), None
+        )
+        rows: list[list[Text]] = []
+        for steps in sorted({k for one in self._judged for k in one.evaluation.steps}):
+            figures = [side.figure(steps, name) for side in shown]
+            if any(figures):
+                title = "" if rows else name + ARROWS.get(direction, "")
+                real = "" if rows or floor is None else figure(floor)
+                rows.append(
+                    [Text(title, style="bold"), Text(str(steps)), *_cells(figures, direction), Text(real)]
+                )
+                self._metrics.append(name)
         return rows
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
@@ -135,34 +150,32 @@ class EvaluationView(Vertical):
 def frontier(
     judged: list[Judged], metric: str | None = None
 ) -> tuple[str, str, list[FrontierLine], float | None]:
-    """What a FrontierPlot shows of a metric (default: the most telling): its name, direction, lines, floor."""
+    """What a FrontierPlot shows of a metric, by default the most telling: name, direction, lines, floor."""
     names = list(dict.fromkeys(name for one in judged for name in one.evaluation.names))
     metric = metric if metric in names else next(iter(names), "")
-    lines, floor, direction = [], None, ""
-    for one in judged:
-        evaluation = one.evaluation
-        for model, name, ink, mark in one.columns():
-            figures = [(k, evaluation.figure(model, k, metric)) for k in evaluation.steps]
-            points = tuple((k, known.mean) for k, known in figures if known is not None)
-            lines.append(FrontierLine(name, points, ink, mark))
-        floor = evaluation.reference.get(metric, floor)
-        direction = evaluation.directions.get(metric, direction)
-    return metric, direction, lines, floor
+    lines = []
+    for side in sides(judged):
+        figures = [(k, side.figure(k, metric)) for k in side.evaluation.steps]
+        points = tuple((k, known.mean) for k, known in figures if known is not None)
+        lines.append(FrontierLine(side.name, points, side.ink, side.mark))
+    floors = [one.evaluation.reference[metric] for one in judged if metric in one.evaluation.reference]
+    directions = [one.evaluation.directions.get(metric, "") for one in judged]
+    return metric, next(iter(directions), ""), lines, next(iter(floors), None)
 
 
-def _figures(cells: list[tuple[Figure | None, str]]) -> list[Text]:
-    means = [value.mean for value, _ in cells if value is not None]
-    direction = cells[0][1]
+def _cells(figures: list[Figure | None], direction: str) -> list[Text]:
+    means = [known.mean for known in figures if known is not None]
     best = {"lower": min(means), "higher": max(means)}.get(direction)
     return [
-        Text(
-            "–" if value is None else _figure(value),
-            style="bold" if value and value.mean == best else "",
-            justify="right",
-        )
-        for value, _ in cells
+        Text("–") if known is None else Text(_figure(known), style="bold" if known.mean == best else "")
+        for known in figures
     ]
 
 
 def _figure(value: Figure) -> str:
     return f"{figure(value.mean)} ±{figure(value.std)}" if value.std else figure(value.mean)
+
+
+def _right(cell: Text, width: int) -> Text:
+    """Aligned to the right: the table itself does not look at how a text is justified."""
+    return Text(" " * (width - len(cell))) + cell

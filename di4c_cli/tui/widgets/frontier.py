@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.segment import Segment
 from rich.style import Style
@@ -22,11 +23,11 @@ MARKS = "●■▲◆▼✚"
 
 @dataclass(frozen=True)
 class FrontierLine:
-    """A model's figures: (sampling steps, mean), ascending. `mark` and `ink`: indices."""
+    """A model's figures: (sampling steps, mean), ascending. `mark`, `ink`: indices; no ink: that of text."""
 
     name: str
     points: tuple[tuple[int, float], ...]
-    ink: int
+    ink: int | None
     mark: int
 
 
@@ -58,12 +59,13 @@ class FrontierPlot(Plot):
         legend = self._legend(width, height)
         return legend + self.framed(self._range, width, height - len(legend), self._field, self._labels)
 
+    def _colours(self) -> list[Color]:
+        palette, front = inks(self), self.colors[3]
+        return [front if line.ink is None else palette[line.ink % len(palette)] for line in self._lines_shown]
+
     def _legend(self, width: int, height: int) -> list[Strip]:
-        palette = inks(self)
-        entries = [(f"{MARKS[line.mark % len(MARKS)]} {line.name}", "") for line in self._lines_shown]
-        styles = [
-            Style(color=palette[line.ink % len(palette)].rich_color, bold=True) for line in self._lines_shown
-        ]
+        entries = [(f"{_mark(line)} {line.name}", "") for line in self._lines_shown]
+        styles = [Style(color=colour.rich_color, bold=True) for colour in self._colours()]
         if self._floor is not None:
             entries.append(("┄ real data", figure(self._floor)))
             styles.append(Style(color=self.colors[3].rich_color))
@@ -82,44 +84,40 @@ class FrontierPlot(Plot):
         return (min(steps), max(steps)) if steps else (1, 1)
 
     def _field(self, columns: int, rows: int) -> Callable[[int, int], Cell | None]:
-        values, palette = self._range or Range(0, 1), inks(self)
+        values, colours = self._range or Range(0, 1), self._colours()
         canvas = Canvas(columns, rows)
         marks: dict[tuple[int, int], Cell] = {}
-        for line in reversed(self._lines_shown):
-            colour = palette[line.ink % len(palette)]
-            dots = [
-                (
-                    round(self._share(k) * (canvas.columns - 1)),
-                    round((1 - values.share(v)) * (canvas.rows - 1)),
-                )
-                for k, v in line.points
-            ]
-            for (x_0, y_0), (x_1, y_1) in zip(dots, dots[1:], strict=False):
-                canvas.line(x_0, y_0, x_1, y_1, line.ink % len(palette))
-            for x, y in dots:
-                marks[x // DOTS_X, y // DOTS_Y] = (
-                    MARKS[line.mark % len(MARKS)],
-                    Style(color=colour.rich_color, bold=True),
-                )
-        floor = (
-            None
-            if self._floor is None
-            else round((1 - values.share(self._floor)) * (canvas.rows - 1)) // DOTS_Y
-        )
-        return lambda x, y: marks.get((x, y)) or self._line_cell(canvas, palette, floor, x, y)
 
-    def _line_cell(
-        self, canvas: Canvas, palette: tuple[Color, ...], floor: int | None, x: int, y: int
-    ) -> Cell | None:
-        text, ink = canvas.cell(x, y)
-        if ink is not None:
-            return text, Style(color=palette[ink].rich_color)
-        return ("┄", Style(color=self.colors[3].rich_color)) if y == floor else None
+        def row(value: float) -> int:
+            return round((1 - values.share(value)) * (canvas.rows - 1))
+
+        for ink, line in reversed(list(enumerate(self._lines_shown))):
+            dots = [(round(self._share(k) * (canvas.columns - 1)), row(value)) for k, value in line.points]
+            for start, end in pairwise(dots):
+                canvas.line(*start, *end, ink)
+            style = Style(color=colours[ink].rich_color, bold=True)
+            marks |= {(x // DOTS_X, y // DOTS_Y): (_mark(line), style) for x, y in dots}
+        floor = None if self._floor is None else row(self._floor) // DOTS_Y
+        front = Style(color=self.colors[3].rich_color)
+
+        def cell(x: int, y: int) -> Cell | None:
+            if (x, y) in marks:
+                return marks[x, y]
+            text, ink = canvas.cell(x, y)
+            if ink is not None:
+                return text, Style(color=colours[ink].rich_color)
+            return ("┄", front) if y == floor else None
+
+        return cell
 
     def _labels(self, columns: int) -> Sequence[Label]:
         steps = sorted({k for line in self._lines_shown for k, _ in line.points})
         labels = [(self._share(k), str(k)) for k in steps]
         return [(share, f"K = {label}" if share == labels[-1][0] else label) for share, label in labels]
+
+
+def _mark(line: FrontierLine) -> str:
+    return MARKS[line.mark % len(MARKS)]
 
 
 def _widened(values: Range | None) -> Range | None:

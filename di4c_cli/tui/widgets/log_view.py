@@ -31,7 +31,7 @@ from di4c_cli.tui.widgets import inks
 
 PERIOD = 0.5  # seconds between looks at the file
 _LOOK = 0.25  # seconds a look at a file goes on for that is not indexed yet
-_TIME = re.compile(r"\d\d:\d\d:\d\d\b")
+_TIME = re.compile(r"\d\d:\d\d:\d\d\b ?")
 _ALARMS = (
     (re.compile("failed|error|not finite", re.IGNORECASE), 5),
     (re.compile("warning", re.IGNORECASE), 4),
@@ -57,7 +57,7 @@ class LogView(ScrollView, can_focus=True):
         self.following = True
         self._look = Look()
         self._width = 0
-        self._strips: dict[int, Strip] = {}
+        self._strips: dict[str, Strip] = {}  # of the lines at hand
 
     def wanted(self, pattern: re.Pattern[str] | None) -> Wanted:
         """A screenful and as much before and after it."""
@@ -67,13 +67,14 @@ class LogView(ScrollView, can_focus=True):
 
     def show(self, found: Look) -> None:
         before = self._seen()
+        if found.wanted.pattern != self._look.wanted.pattern:
+            self._strips.clear()
         self._look = found
-        self._strips.clear()
+        self._strips = {text: self._strips[text] for _, text in found.lines if text in self._strips}
         width = max((cell_len(text) for _, text in found.lines), default=0)
         self._width = max(width, self._width) if found.num_shown else 0
         self.virtual_size = Size(self._width, found.num_shown)
-        if self.following:
-            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+        self._stay_at_the_end()
         if self._seen() != before:
             self.refresh()
 
@@ -100,10 +101,19 @@ class LogView(ScrollView, can_focus=True):
         self.following = round(new_value) >= self.max_scroll_y
         self.post_message(self.Moved())
 
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        if shown:  # it was not told where it is while it was hidden
+            self.vertical_scrollbar.position = self.scroll_y
+
     def on_resize(self, _: Resize) -> None:
-        if self.following:
-            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+        self._stay_at_the_end()
         self.post_message(self.Moved())
+
+    def _stay_at_the_end(self) -> None:
+        """Also when the end has come to where the view is."""
+        self.following = self.following or self.scroll_y >= self.max_scroll_y
+        if self.following:
+            self.action_scroll_end()
 
     def action_scroll_home(self) -> None:
         self.scroll_to(x=0, y=0, animate=False, force=True)
@@ -130,11 +140,11 @@ class LogView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
-        place, left = self.scroll_offset.y + y, self.scroll_offset.x
-        line = self._line(place)
-        if line is not None and place not in self._strips:
-            self._strips[place] = self._draw(line[1])
-        strip = Strip.blank(width) if line is None else self._strips[place].crop(left, left + width)
+        left, top = self.scroll_offset
+        line = self._line(top + y)
+        if line is not None and line[1] not in self._strips:
+            self._strips[line[1]] = self._draw(line[1])
+        strip = Strip.blank(width) if line is None else self._strips[line[1]].crop(left, left + width)
         if self._look.problem and y == 0:
             strip = Strip([Segment(self._look.problem, Style(dim=True))])
         return strip.adjust_cell_length(width).apply_style(self.rich_style)
@@ -234,8 +244,9 @@ class LogPane(Vertical):
         found: Look | None = event.worker.result
         if found is not None and found.wanted.pattern == self._pattern:
             self._found = found
-            self.query_one(LogView).show(found)
-            self._tell()
+            with self.app.batch_update():
+                self.query_one(LogView).show(found)
+                self._tell()
         if self._again or self._found.share < 1:
             self.poll()
 

@@ -30,7 +30,9 @@ class PictureCell(Vertical):
         super().__init__()
         self.preview = preview
         self.picture: Widget | None = None
+        self._wanted: tuple[Image.Image | None, str] | None = None
         self._note = Static("not readable yet", markup=False)
+        self._note.display = False
 
     def compose(self) -> ComposeResult:
         steps = f" · {self.preview.steps} step{'s' if self.preview.steps != 1 else ''}"
@@ -40,14 +42,25 @@ class PictureCell(Vertical):
 
     def put(self, image: Image.Image | None, protocol: str) -> None:
         """Show an image, or where there is none that it is not readable."""
+        self._wanted = (image, protocol)
+        if self.is_mounted:
+            self._show_wanted()
+
+    def on_mount(self) -> None:
+        self._show_wanted()
+
+    def _show_wanted(self) -> None:
+        if self._wanted is None:
+            return
+        image, protocol = self._wanted
         self._note.display = image is None
-        if image is not None and self.picture is None:
+        if self.picture is not None:
+            self.picture.display = image is not None
+        if image is not None and self.picture is not None:
+            change_picture(self.picture, image)
+        elif image is not None:
             self.picture = picture_widget(image, protocol)
             self.mount(self.picture)
-        elif self.picture is not None:
-            self.picture.display = image is not None
-            if image is not None:
-                change_picture(self.picture, image)
 
 
 class PixelWall(VerticalScroll):
@@ -56,7 +69,20 @@ class PixelWall(VerticalScroll):
     It has no place for previews of text: SampleView shows those.
     """
 
-    DEFAULT_CSS = "PixelWall > Horizontal { height: auto; margin-bottom: 1; }"
+    DEFAULT_CSS = """
+    PixelWall {
+        border: round $surface-lighten-2;
+        padding: 0 0 0 1;
+        border-title-color: $text;
+        border-title-style: bold;
+        border-subtitle-color: $text;
+        scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
+        &:focus { border: round $accent; }
+        & > Horizontal { height: auto; margin-bottom: 1; }
+    }
+    .-tiny PixelWall, .-tiny PixelWall:focus { border: none; padding: 0; }
+    """
 
     def __init__(self) -> None:
         super().__init__(id="pixels")

@@ -33,16 +33,17 @@ class RunsLegend(LineWidget):
 
     def draw(self) -> list[Strip]:
         widest = max((len(name) for name, _, _ in self._entries), default=0)
-        strips = [self._line(widest, *entry) for entry in self._entries]
+        strips = [
+            self._line(f"{n} ━━ {name:<{widest}}  ", *rest)
+            for n, (name, *rest) in enumerate(self._entries, 1)
+        ]
         if self._note and strips:
             strips[0] = Strip([Segment(self._note, Style(reverse=True, bold=True)), Segment(" "), *strips[0]])
         return [strip.crop(0, self.content_size.width) for strip in strips]
 
-    def _line(self, widest: int, name: str, ink: int, facts: RunFacts | None) -> Strip:
+    def _line(self, head: str, ink: int, facts: RunFacts | None) -> Strip:
         palette = inks(self)
-        segments = [
-            Segment(f"━━ {name:<{widest}}  ", Style(color=palette[ink % len(palette)].rich_color, bold=True))
-        ]
+        segments = [Segment(head, Style(color=palette[ink % len(palette)].rich_color, bold=True))]
         if facts is None:
             return Strip(segments)
         segments.append(Segment(f"● {facts.state:<11}  ", Style(color=state_colour(facts.state).rich_color)))
