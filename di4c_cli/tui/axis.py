@@ -1,7 +1,7 @@
 """Axes: the range of a chart, its ticks, and numbers short enough for a terminal."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 _OUTLIERS = 0.02  # share of raw values at either end that may lie outside the range
@@ -101,6 +101,18 @@ class Range:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return min(1.0, max(0.0, (value - low) / (high - low)))
 
+    def rows(self, count: int) -> Callable[[float], int]:
+        """Which of `count` rows a value lies in, from the top."""
+        last, log10 = count - 1, math.log10
+        low, high = (log10(self.low), log10(self.high)) if self.log else (self.low, self.high)
+        scale, log = last / (high - low), self.log
+
+        def row(value: float) -> int:
+            place = round((high - (log10(value) if log else value)) * scale)
+            return 0 if place < 0 else min(place, last)
+
+        return row
+
     def ticks(self, count: int) -> list[tuple[float, str]]:
         """About `count` round values with their labels."""
         if self.log and (ticks := log_ticks(self.low, self.high, count)):
@@ -115,10 +127,11 @@ def fit(samples: Iterable[tuple[Sequence[float], Sequence[float]]], log: bool) -
 
     None when there is nothing to draw; in a logarithmic chart only positive values count.
     """
+    floor = 0.0 if log else -math.inf
     lows, highs = [], []
     for smoothed, values in samples:
-        raw = sorted(value for value in values if _drawn(value, log))
-        smooth = [value for value in smoothed if _drawn(value, log)]
+        raw = sorted([value for value in values if floor < value < math.inf])
+        smooth = [value for value in smoothed if floor < value < math.inf]
         if raw:
             cut = int(len(raw) * _OUTLIERS) if len(raw) >= _FEW else 0
             lows.append(min([raw[cut], *smooth]))
@@ -133,10 +146,6 @@ def fit(samples: Iterable[tuple[Sequence[float], Sequence[float]]], log: bool) -
         return Range(low, high)
     margin = abs(high) * 0.1 or 1.0  # a constant curve lies in the middle
     return Range(low - margin, high + margin)
-
-
-def _drawn(value: float, log: bool) -> bool:
-    return math.isfinite(value) and (value > 0 or not log)
 
 
 def time_ticks(start: float, stop: float, count: int) -> list[tuple[float, str]]:

@@ -44,15 +44,9 @@ async def draw(run: RunDirectory, request: DrawRequest, folder: Path) -> tuple[P
         DrawError: the command failed, or what it wrote cannot be read.
     """
     role = (await asyncio.to_thread(run.status)).role
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(_sample(run, request, name, teacher_steps, folder))
-                for name, teacher_steps in _models(role, request).items()
-            ]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return tuple(task.result() for task in tasks)
+    models = _models(role, request)
+    # One after the other: the run that trains beside them needs its memory.
+    return tuple([await _sample(run, request, name, calls, folder) for name, calls in models.items()])
 
 
 def _models(role: str, request: DrawRequest) -> dict[str, int]:

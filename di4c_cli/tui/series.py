@@ -116,6 +116,7 @@ class Column:
     def __init__(self, num_absent: int = 0) -> None:
         self.values = array("f")
         self._lows, self._highs = array("f"), array("f")
+        self._positive: Column | None = None
         self.extend(array("f", [ABSENT]) * num_absent)
 
     def __len__(self) -> int:
@@ -133,6 +134,19 @@ class Column:
         """Forget what lies behind the first `length` values."""
         del self.values[length:]
         del self._lows[length // _BLOCK :], self._highs[length // _BLOCK :]
+        self._positive = None
+
+    def positive(self) -> "Column":
+        """The values as a logarithmic axis sees them: what is not above 0 becomes a gap.
+
+        It is kept, and grows with the column: to make it anew for every drawing would cost a second.
+        """
+        if self.extremes(0, len(self))[0] > 0:
+            return self
+        if self._positive is None:
+            self._positive = Column()
+        self._positive.extend([NAN if value <= 0 else value for value in self.values[len(self._positive) :]])
+        return self._positive
 
     def extremes(self, begin: int, end: int) -> tuple[float, float]:
         """Smallest and largest finite value of rows [begin, end); (inf, -inf) if there is none."""
@@ -157,6 +171,8 @@ class Column:
 
 
 def _extremes(values: Sequence[float]) -> tuple[float, float]:
+    if values and math.isfinite(sum(values)):  # as nearly always: all of them are
+        return min(values), max(values)
     finite = [value for value in values if -ABSENT < value < ABSENT]
     return (min(finite), max(finite)) if finite else (ABSENT, -ABSENT)
 
@@ -175,6 +191,8 @@ class Curve:
     @property
     def smooth(self) -> Column:
         """Averaged up to the newest value: a curve that nobody looks at costs nothing."""
+        if self.weight == 0:
+            return self.raw
         for start in range(len(self._smooth), len(self.raw), _STRETCH):
             self._average(self.raw.values[start : start + _STRETCH])
         return self._smooth
@@ -183,9 +201,7 @@ class Curve:
         self.raw.extend(values)
 
     def _average(self, values: Sequence[float]) -> None:
-        if self.weight == 0:
-            self._smooth.extend(values)
-        elif self._mass > _SATURATED and math.isfinite(
+        if self._mass > _SATURATED and math.isfinite(
             sum(values)
         ):  # in C: half a million a second is too slow
             keep, new = self.weight, 1 - self.weight
@@ -283,19 +299,21 @@ def bucket(
     width = (stop - start) / (columns - 1) or 1.0
     edges = [bisect_left(positions, start + (number - 0.5) * width) for number in range(columns + 1)]
     buckets: list[Bucket | None] = []
-    gap = False
+    gap, values = False, column.values
     for begin, end in pairwise(edges):
-        first = next(column.present(begin, end), ABSENT)
-        if first == ABSENT:  # no value at all
+        low, high = column.extremes(begin, end) if begin < end else (ABSENT, -ABSENT)
+        if low == ABSENT:
+            gap = gap or any(map(math.isnan, values[begin:end]))
             buckets.append(None)
             continue
-        low, high = column.extremes(begin, end)
-        if low == ABSENT:  # nothing but NaN
-            gap = True
-            buckets.append(None)
+        first, last = values[begin], values[end - 1]
+        if math.isfinite(first) and math.isfinite(last):
+            buckets.append(Bucket(low, high, first, last, gap))
+            gap = False
             continue
         finite = (value for value in column.present(begin, end) if value == value)
         backwards = (value for value in column.present(begin, end, -1) if value == value)
-        buckets.append(Bucket(low, high, next(finite), next(backwards), gap or math.isnan(first)))
+        gap = gap or math.isnan(next(column.present(begin, end)))
+        buckets.append(Bucket(low, high, next(finite), next(backwards), gap))
         gap = math.isnan(next(column.present(begin, end, -1)))
     return buckets

@@ -104,6 +104,7 @@ class RunScreen(ChartScreen):
         Binding("right_square_bracket", "slide('training',1)", "Later preview", show=False),
         Binding("left_curly_bracket", "slide('sampling',-1)", "Fewer sampling steps", show=False),
         Binding("right_curly_bracket", "slide('sampling',1)", "More sampling steps", show=False),
+        Binding("k", "pictures", "Pictures in blocks or pixels", show=False),
         Binding("o", "open", "Open samples in the viewer", show=False),
     ]
 
@@ -125,7 +126,7 @@ class RunScreen(ChartScreen):
                     yield LossPlot(panel.name, panel.title, dashed=self.plain)
                 yield FrontierPlot("plot-evaluation")
             with ContentSwitcher(id="side", initial=None):
-                yield SamplePane(self.plain)
+                yield SamplePane(self.plain, self._pictures())
                 yield EvaluationView()
                 yield RecipeView()
                 yield LogPane(self.run_directory.log_path)
@@ -233,6 +234,20 @@ class RunScreen(ChartScreen):
     def on_sample_pane_wanted(self, event: SamplePane.Wanted) -> None:
         self.run_tail.wanted = event.step
         self.poll()
+
+    def _pictures(self) -> str:
+        """The way of showing pictures that is remembered, if this terminal has it."""
+        known = self.app.pictures
+        return self.settings.pictures if self.settings.pictures in known else known[0]
+
+    def action_pictures(self) -> None:
+        known = self.app.pictures
+        if len(known) == 1:
+            self.notify("half blocks; pixels need di4c[images] and a terminal with kitty or sixel", timeout=5)
+            return
+        self.settings.pictures = known[(known.index(self._pictures()) + 1) % len(known)]
+        self.query_one(SamplePane).show_by(self.settings.pictures)
+        self.notify(f"pictures: {self.settings.pictures}", timeout=1.5)
 
     def action_open(self) -> None:
         """What is shown, in the system's own viewer."""

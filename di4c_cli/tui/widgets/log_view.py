@@ -73,16 +73,26 @@ class LogView(ScrollView, can_focus=True):
         self._strips = {text: self._strips[text] for _, text in found.lines if text in self._strips}
         width = max((cell_len(text) for _, text in found.lines), default=0)
         self._width = max(width, self._width) if found.num_shown else 0
-        self.virtual_size = Size(self._width, found.num_shown)
+        self._resize_content(Size(self._width, found.num_shown))
         self._stay_at_the_end()
         if self._seen() != before:
             self.refresh()
+
+    def _resize_content(self, size: Size) -> None:
+        """A layout paints the whole screen again: only when a scroll bar comes or goes."""
+        sizes = zip(self.virtual_size, size, self.container_size, strict=True)
+        if any((before > room) != (after > room) for before, after, room in sizes):
+            self.virtual_size = size
+            return
+        self.set_reactive(LogView.virtual_size, size)
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.window_virtual_size = size.height
 
     def leave_matches(self) -> None:
         """Go to where the match at the top stands among all lines."""
         top = self._line(self.scroll_offset.y)
         self._look = replace(self._look, lines=())
-        self.virtual_size = Size(self._width, self._look.num_lines)
+        self._resize_content(Size(self._width, self._look.num_lines))
         self.scroll_to(y=top[0] if top else 0, animate=False, force=True)
 
     def _line(self, place: int) -> Line | None:
@@ -244,9 +254,8 @@ class LogPane(Vertical):
         found: Look | None = event.worker.result
         if found is not None and found.wanted.pattern == self._pattern:
             self._found = found
-            with self.app.batch_update():
-                self.query_one(LogView).show(found)
-                self._tell()
+            self.query_one(LogView).show(found)
+            self._tell()
         if self._again or self._found.share < 1:
             self.poll()
 

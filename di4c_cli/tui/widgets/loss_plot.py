@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.strip import Strip
 
 from di4c_cli.tui.axis import Range, duration, figure, fit, linear_labels, linear_ticks, time_ticks
-from di4c_cli.tui.braille import DOTS_X, Canvas
-from di4c_cli.tui.series import NAN, Bucket, Column, Curve, bucket
+from di4c_cli.tui.braille import Canvas
+from di4c_cli.tui.series import Column, Curve, bucket
 from di4c_cli.tui.view import Span, View
 from di4c_cli.tui.widgets import inks
 from di4c_cli.tui.widgets.plot import Cell, Label, Plot, legend_lines
@@ -28,7 +28,7 @@ _SLIDE = 0.1  # share of the window that one notch of a sideways wheel moves
 @dataclass(frozen=True)
 class Trace:
     """One curve in a chart. `ink`: index in the palette; None: the colour of text. A `planned` one has no
-    noise to smooth.
+    noise to smooth. `dash`: its pattern where there are no colours; None: by its place in the chart.
     """
 
     name: str
@@ -36,6 +36,11 @@ class Trace:
     curve: Curve
     ink: int | None
     planned: bool = False
+    dash: int | None = None
+
+    @property
+    def smooth(self) -> Column:
+        return self.curve.raw if self.planned else self.curve.smooth
 
     def rows(self, span: Span) -> tuple[int, int]:
         """First row within the span, and the one after the last."""
@@ -50,17 +55,12 @@ class Trace:
         """Smoothed and raw values that decide the range of the chart."""
         begin, end = self.rows(span)
         every = (end - begin) // _SAMPLE + 1
-        smooth = self.curve.raw if self.planned else self.curve.smooth
-        return [*smooth.values[begin:end:every], *(() if log else smooth.extremes(begin, end))], (
-            self.curve.raw.values[begin:end:every]
-        )
+        smooth = self.smooth.positive() if log else self.smooth
+        return smooth.extremes(begin, end), self.curve.raw.values[begin:end:every]
 
-    def not_positive(self, span: Span) -> int:
-        """How many values a logarithmic axis does not show."""
-        begin, end = self.rows(span)
-        if self.curve.raw.extremes(begin, end)[0] > 0:
-            return 0
-        return sum(value <= 0 for value in self.curve.raw.values[begin:end])
+    def hides(self, span: Span) -> bool:
+        """Some of its values have no place on a logarithmic axis."""
+        return self.curve.raw.extremes(*self.rows(span))[0] <= 0
 
 
 class LossPlot(Plot):
@@ -109,11 +109,12 @@ class LossPlot(Plot):
         log = fit((trace.samples(span, True) for trace in traces), True) if self.log_y else None
         self._range = log or fit((trace.samples(span, False) for trace in traces), False)
         notes = [figure(traces[0].value(self._view.cursor))] if len(traces) == 1 else []
-        if self.log_y:
-            hidden = sum(trace.not_positive(span) for trace in traces) if log is not None else 0
-            notes.insert(0, "linear: nothing > 0" if log is None else "log y")
-            if hidden:
-                notes.insert(1, f"{hidden} ≤ 0 hidden")
+        if self.log_y and log is None:
+            notes.insert(0, "linear: nothing > 0")
+        elif self.log_y:
+            notes.insert(0, "log y")
+            if any(trace.hides(span) for trace in traces):
+                notes.insert(1, "≤ 0 hidden")
         self.border_title = self.title
         self.border_subtitle = " · ".join(notes)
         self.redraw()
@@ -212,23 +213,22 @@ class LossPlot(Plot):
 
     def _canvases(self, values: Range, width: int, height: int) -> tuple[Canvas, Canvas]:
         """The raw and the smoothed curves; the first curve is drawn last, on top."""
-        raw, smooth = Canvas(width, height, self.dashed), Canvas(width, height, self.dashed)
-
-        def row(value: float) -> int:
-            return round((1 - values.share(value)) * (raw.rows - 1))
-
+        raw, smooth = Canvas(width, height), Canvas(width, height)
+        row = values.rows(raw.rows)
         for ink, trace in reversed(list(enumerate(self._traces))):
-            layers = [(raw, trace.curve.raw), (smooth, trace.curve.smooth)]
-            if trace.planned or trace.curve.weight == 0:  # without smoothing both are the same
-                layers = [(smooth, trace.curve.raw)]
+            layers = [(smooth, trace.smooth)]
+            if trace.smooth is not trace.curve.raw:
+                layers.insert(0, (raw, trace.curve.raw))
             for canvas, column in layers:
-                canvas.curve(self._buckets(trace.positions, column, width * DOTS_X, values.log), row, ink)
+                shown = column.positive() if values.log else column
+                buckets = bucket(trace.positions, shown, *self._span, canvas.columns)
+                canvas.curve(buckets, row, ink, self._dash(ink))
         return raw, smooth
 
-    def _buckets(self, positions: array, column: Column, columns: int, log: bool) -> list[Bucket | None]:
-        if log and column.extremes(*Trace("", positions, Curve(), None).rows(self._span))[0] <= 0:
-            column = positive(column)
-        return bucket(positions, column, *self._span, columns)
+    def _dash(self, index: int) -> int:
+        """The pattern of a curve: solid where colours tell them apart."""
+        dash = self._traces[index].dash
+        return 0 if not self.dashed else index if dash is None else dash
 
     def _labels(self, columns: int) -> Sequence[Label]:
         """The last position at the end, round ones under their columns; the cursor's before all others."""
@@ -245,10 +245,3 @@ class LossPlot(Plot):
             return [*labels, (1.0, end)]
         told = duration(cursor) if self._view.axis == "time" else f"▲ {cursor:,.0f}"
         return [*labels, ((cursor - start) / max(stop - start, 1e-9), told)]
-
-
-def positive(column: Column) -> Column:
-    """The values as a logarithmic axis sees them: what is not above 0 becomes a gap."""
-    shown = Column()
-    shown.extend([NAN if value <= 0 else value for value in column.values])
-    return shown

@@ -9,6 +9,7 @@ from textual.message import Message
 
 from di4c_cli.tui.messages import PreviewsArrived
 from di4c_cli.tui.pictures import Preview
+from di4c_cli.tui.widgets.pixel_wall import PixelWall
 from di4c_cli.tui.widgets.sample_view import SampleView
 from di4c_cli.tui.widgets.slider import Slider
 
@@ -34,9 +35,11 @@ class SamplePane(Vertical):
 
         step: int | None
 
-    def __init__(self, plain: bool = False) -> None:
+    def __init__(self, plain: bool = False, pictures: str = "blocks") -> None:
         super().__init__(id="samples")
         self.plain = plain
+        self.pictures = pictures
+        """How pictures are shown: by half "blocks", or by "kitty" or "sixel" in real pixels."""
         self.border_title = "previews: none yet"
         self.folder: Path | None = None
         """Where what is shown lies on disk."""
@@ -50,6 +53,10 @@ class SamplePane(Vertical):
         yield Slider("training step", id="slider-training")
         yield Slider("sampling steps", id="slider-sampling")
         yield SampleView(self.plain)
+        yield PixelWall()
+
+    def on_mount(self) -> None:
+        self.query_one(PixelWall).display = False
 
     @property
     def sampling_steps(self) -> tuple[int, ...]:
@@ -65,6 +72,11 @@ class SamplePane(Vertical):
         """Samples just drawn: they come last on the slider, and are shown."""
         self._drawn.append(drawn)
         self._show_drawn(len(self._drawn) - 1)
+
+    def show_by(self, pictures: str) -> None:
+        """Show pictures another way from now on."""
+        self.pictures = pictures
+        self._draw()
 
     def move(self, slider: str, change: int) -> None:
         """Move the slider `training` or `sampling`."""
@@ -89,7 +101,13 @@ class SamplePane(Vertical):
 
     def _draw(self) -> None:
         self.shown = tuple(p for p in self._previews if self._sampling in (_ALL, str(p.steps)))
-        self.query_one(SampleView).show(self.shown)
+        blocks, wall = self.query_one(SampleView), self.query_one(PixelWall)
+        wall.display = self.pictures != "blocks" and any(preview.tiles for preview in self.shown)
+        blocks.display = not wall.display
+        if wall.display:
+            wall.show(self.shown, self.pictures)
+        else:
+            blocks.show(self.shown)
 
     def on_slider_moved(self, event: Slider.Moved) -> None:
         event.stop()
