@@ -1,7 +1,11 @@
 """The monitor: a read-only viewer over run directories (no torch, no numpy).
 
-tail.py       follows files in a worker thread and hands out the messages of messages.py
-series.py     curves: branch, smoothing, buckets    axis.py, braille.py   from values to dots
-pictures.py   preview grids back to their tiles     frame.py              one frame as text
-screens/      runs (the list), run (one run), help  widgets/              what they are made of
+tail.py        what is new in run directories, read in a worker thread   messages.py   what the tails tell
+series.py      curves: columns, smoothing, buckets                       view.py       the part of them shown
+axis.py, braille.py   from values to dots                                evaluation.py figures of `di4c eval`
+pictures.py    preview grids back to their tiles                         pixels.py     kitty and sixel
+log_file.py    a log of any size                                         machine.py    CPU, memory, GPU
+drawing.py     new samples from a process of its own                     opening.py    the system's viewer
+settings.py    what is remembered                                        frame.py      one frame as text
+screens/       runs (the list), run, compare, and small questions        widgets/      what they are made of
 """

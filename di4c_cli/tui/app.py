@@ -31,6 +31,8 @@ class MonitorApp(App[None]):
 
     TITLE = "di4c monitor"
     CSS_PATH = "di4c.tcss"
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (12, "-short"), (30, "-tall")]
     BINDINGS: ClassVar = [
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),

@@ -54,7 +54,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("loss", "loss", ("loss", "loss/*")),
-    Panel("mixture", "marginal + correlation", ("marginal", "correlation", "marginal_plus_correlation")),
+    Panel("mixture", "marginal + correlation", ("marginal", "marginal_plus_correlation", "correlation")),
     Panel("components", "effective components", ("effective_components",)),
     Panel("lr", "learning rate", ("lr",), planned=True),
     Panel("speed", "samples per second", ("samples_per_s",)),
@@ -91,8 +91,6 @@ def chart_of(panel: Panel, history: History, axis: Any) -> Chart:
 class RunScreen(ChartScreen):
     """Follows one run directory; while paused it goes on reading, and charts and samples stand still."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (12, "-short"), (30, "-tall")]
     BINDINGS: ClassVar = [
         Binding("r", "draw_samples", "New samples"),
         Binding("K", "stop_run", "Stop the run"),
