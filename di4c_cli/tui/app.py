@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from di4c_cli.runs import RunDirectory
@@ -73,6 +74,18 @@ class MonitorApp(App[None]):
         if self.remembers:
             self.settings.save(settings_path())
         self.scratch.cleanup()
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """What is told holds names and complaints from outside, so it is never taken for markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     # -- screens -----------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
-"""The README's pictures of the monitor, from real runs of the digits recipe: python tests/tui/make_pictures.py
+"""The README's pictures of the monitor, from real runs of the digits recipe.
 
-Distils the shipped teacher twice (about two minutes): once into the mixture, of which the first picture is taken
-while it trains, and once into a product model without lambda, with which the second picture compares it.
+    python tests/tui/make_pictures.py
+
+Distils the shipped teacher twice (about two minutes): once into the mixture, of which the first picture is
+taken while it trains, and once into a product model without lambda, which the second compares with it.
 """
 
 import asyncio
@@ -52,7 +54,7 @@ def make_pictures(root: Path, out: Path, overrides: Sequence[str] = ()) -> list[
     ended = process.wait()
     product, process = start(root, "no-lambda", ["student.kind=product", *overrides])
     if ended or process.wait():
-        raise SystemExit("a distillation failed")
+        raise RuntimeError("a distillation failed")
     files[1].write_text(picture((student, product), COMPARE_SIZE), encoding="utf-8")
     return files
 

@@ -1,13 +1,12 @@
 """The application on canned runs, driven by its keys."""
 
-import asyncio
 import json
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from canned_run import blob, make_run, training_row, write_previews, write_texts
+from driving import drive, press, refresh, watch
 from textual.pilot import Pilot
 
 from di4c_cli.runs import RunDirectory
@@ -17,38 +16,8 @@ from di4c_cli.tui.frame import screen_text, settle
 from di4c_cli.tui.screens.help import HelpScreen
 from di4c_cli.tui.screens.run import RunScreen
 from di4c_cli.tui.screens.runs import RunsScreen
-from di4c_cli.tui.settings import Settings
 from di4c_cli.tui.widgets.loss_plot import LossPlot
 from di4c_cli.tui.widgets.sample_view import SampleView
-
-Act = Callable[[MonitorApp, Pilot[None]], Awaitable[None]]
-
-
-def drive(app: MonitorApp, act: Act, size: tuple[int, int] = (120, 40)) -> None:
-    """Run the application without a terminal and let `act` use it once everything is on the screen."""
-
-    async def main() -> None:
-        async with app.run_test(size=size) as pilot:
-            await settle(app, pilot)
-            await act(app, pilot)
-
-    asyncio.run(main())
-
-
-def watch(run: RunDirectory, plain: bool = True) -> MonitorApp:
-    return MonitorApp(run.path.parent.parent, (run,), plain=plain, settings=Settings())
-
-
-async def refresh(app: MonitorApp, pilot: Pilot[None]) -> str:
-    """Poll now rather than in a while, and take the screen."""
-    app.screen.poll()
-    return await settle(app, pilot)
-
-
-async def press(app: MonitorApp, pilot: Pilot[None], *keys: str) -> str:
-    await pilot.press(*keys)
-    return await settle(app, pilot)
-
 
 # -- what it shows -----------------------------------------------------------------------------
 

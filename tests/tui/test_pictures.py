@@ -13,13 +13,7 @@ from di4c_cli.tui.screens.charts import ChartScreen
 
 README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
 SHORT = [
-    *(
-        "network.width=16",
-        "student.num_latents=4",
-        "train.steps=40",
-        "train.batch_size=8",
-        "train.log_every=5",
-    ),
+    *("student.num_latents=4", "train.steps=40", "train.batch_size=8", "train.log_every=5"),
     *("preview.every=10", "preview.num=4", "eval.num=50", "eval.steps=[1,2]"),
 ]
 

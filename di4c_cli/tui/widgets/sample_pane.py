@@ -44,8 +44,9 @@ class SamplePane(Vertical):
         self.folder: Path | None = None
         """Where what is shown lies on disk."""
         self.shown: tuple[Preview, ...] = ()
-        self._steps: tuple[int, ...] = ()
+        self._arrived: PreviewsArrived | None = None
         self._drawn: list[Drawn] = []
+        self._looking: int | None = None  # which of those is shown
         self._previews: tuple[Preview, ...] = ()
         self._sampling = _ALL
 
@@ -62,8 +63,16 @@ class SamplePane(Vertical):
     def sampling_steps(self) -> tuple[int, ...]:
         return tuple(dict.fromkeys(preview.steps for preview in self._previews))
 
+    @property
+    def _steps(self) -> tuple[int, ...]:
+        return self._arrived.steps if self._arrived else ()
+
     def show(self, arrived: PreviewsArrived) -> None:
-        self._steps = arrived.steps
+        """Previews of the run; who looks at samples that he has asked for goes on to do so."""
+        self._arrived = arrived
+        if self._looking is not None:
+            self._place(len(arrived.steps) + self._looking)
+            return
         self.border_title = f"previews at step {arrived.step:,}"
         self._place(arrived.steps.index(arrived.step))
         self._show(arrived.previews, arrived.folder)
@@ -87,7 +96,7 @@ class SamplePane(Vertical):
         self.query_one("#slider-training", Slider).show(values, index)
 
     def _show_drawn(self, index: int) -> None:
-        drawn = self._drawn[index]
+        self._looking, drawn = index, self._drawn[index]
         self.border_title = drawn.title
         self._place(len(self._steps) + index)
         self._show(drawn.previews, drawn.folder)
@@ -116,6 +125,9 @@ class SamplePane(Vertical):
             self._draw()
         elif event.index >= len(self._steps):
             self._show_drawn(event.index - len(self._steps))
-        else:
+        elif self._arrived is not None:
+            self._looking = None
+            if self._steps[event.index] == self._arrived.step:
+                self.show(self._arrived)
             newest = event.index == len(self._steps) - 1
             self.post_message(self.Wanted(None if newest else self._steps[event.index]))
