@@ -71,17 +71,10 @@ class PixelWall(VerticalScroll):
 
     DEFAULT_CSS = """
     PixelWall {
-        border: round $surface-lighten-2;
-        padding: 0 0 0 1;
-        border-title-color: $text;
-        border-title-style: bold;
-        border-subtitle-color: $text;
         scrollbar-size-vertical: 1;
         scrollbar-gutter: stable;
-        &:focus { border: round $accent; }
         & > Horizontal { height: auto; margin-bottom: 1; }
     }
-    .-tiny PixelWall, .-tiny PixelWall:focus { border: none; padding: 0; }
     """
 
     def __init__(self) -> None:
