@@ -32,7 +32,8 @@ CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}
 class Shown(App[None]):
     """The pane alone, on a screen with the breakpoints of the monitor."""
 
-    CSS = "SystemView { border: round white; padding: 0 1; }  .-tiny SystemView { border: none; }"
+    CSS = """SystemView { border: round white; padding: 0 1; }
+    .-tiny SystemView { border: none; padding: 0; }"""
 
     class Main(Screen[None]):
         VERTICAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (12, "-short")]
