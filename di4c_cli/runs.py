@@ -23,6 +23,7 @@ from typing import Any
 from di4c_cli.errors import UsageError
 
 ROLES = ("teacher", "student")
+_LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the last row is looked for
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
 
 
@@ -94,6 +95,14 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _folders(path: "os.PathLike[str]") -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """One run on disk. Reading tolerates what a running or killed writer leaves behind."""
@@ -137,7 +146,13 @@ class RunDirectory:
     def find_all(cls, root: Path | None = None) -> "list[RunDirectory]":
         """All runs below the root, newest heartbeat last."""
         root = root or runs_root()
-        found = [cls(p.parent) for p in root.glob("*/*/status.json")] if root.is_dir() else []
+        # Not by Path.glob: there may be thousands, and the monitor looks again and again.
+        found = [
+            cls(Path(folder.path))
+            for recipe in _folders(root)
+            for folder in _folders(recipe)
+            if os.path.isfile(f"{folder.path}/status.json")
+        ]
         return sorted(found, key=lambda run: run.updated)
 
     @classmethod
@@ -232,6 +247,24 @@ class RunDirectory:
                         yield row
         except OSError:
             return
+
+    def last_metrics(self) -> dict[str, Any]:
+        """The last whole row of metrics.jsonl, looked for near its end only; {} where there is none."""
+        try:
+            with open(self.metrics_path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _LAST_LINES))
+                lines = file.read().split(b"\n")[:-1]
+        except OSError:
+            return {}
+        for line in reversed(lines):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict):
+                return row
+        return {}
 
     # -- writing -----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False)
 
 PACKAGES = (
     *("torch", "torchvision", "torchmetrics", "numpy", "pillow", "matplotlib"),
-    *("safetensors", "tiktoken", "pydantic", "typer", "rich", "textual"),
+    *("safetensors", "tiktoken", "pydantic", "typer", "rich", "textual", "psutil"),
 )
 GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe"
 

@@ -125,7 +125,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:
-    status = run.status()
+    status, last = run.status(), run.last_metrics()
     return {
         "run": str(run.path),
         "recipe": status.recipe or run.path.parent.name,
@@ -134,6 +134,7 @@ def _summary(run: RunDirectory) -> dict[str, Any]:
         "step": status.step,
         "steps": status.steps,
         "updated": run.updated,
+        **{name: last.get(name) for name in ("loss", "samples_per_s")},
     }
 
 

@@ -11,14 +11,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 NAN = math.nan
 ABSENT = math.inf
 """What a column holds where a row does not have its metric; NaN: it has, but not as a finite number."""
 _HUGE = 3e38  # beyond it a four-byte float is infinite
 _HUGE_STEP = 1e300  # beyond it the width of a range would overflow
-_BLOCK = 128
+_BLOCK = 64
 _STRETCH = 4096  # values that are averaged in one go
 _SATURATED = 1 - 1e-9  # total weight from which the average needs no debiasing
 _NUMBERS = {float, int}
@@ -99,8 +99,7 @@ def _column(values: list[Any]) -> Sequence[float]:
 # -- columns -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """The values of a curve that fall into one screen column."""
 
     low: float
@@ -240,6 +239,11 @@ class History:
     elapsed: array = field(default_factory=lambda: array("d"))
     """Seconds of training at each row, never falling."""
     curves: dict[str, Curve] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> bool:
+        """The rows tell when they were written."""
+        return bool(self.elapsed) and self.elapsed[-1] > 0
 
     @property
     def last_step(self) -> float:

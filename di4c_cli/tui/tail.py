@@ -31,7 +31,6 @@ CHUNK = 2**20  # bytes a poll reads at most: a long history arrives in pieces, a
 LONG = 2**23  # bytes from which a history is shown by an overview first
 _PIECE = 2**16  # bytes parsed in one go: Python does nothing else meanwhile
 _ANCHOR = 64  # bytes before the offset that must still be there
-_LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the list looks for the last row
 _PLACES, _PLACE = 300, 2**13  # how many pieces of a long history make its overview, and of how many bytes
 
 
@@ -269,15 +268,15 @@ def recipe_values(resolved: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _signature(*paths: Path) -> list[tuple[str, int, int]]:
+def _signature(*paths: Path | str) -> list[tuple[str, int, int]]:
     """Changes when one of the files is written; a missing file has no part in it."""
     signature = []
     for path in paths:
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except OSError:
             continue
-        signature.append((path.name, stat.st_size, stat.st_mtime_ns))
+        signature.append((str(path), stat.st_size, stat.st_mtime_ns))
     return signature
 
 
@@ -318,11 +317,11 @@ class RunsTail:
         return [RunsListed(tuple(sorted(facts, key=_newest_first)))]
 
     def _facts(self, run: RunDirectory) -> RunFacts:
-        signature = _signature(run.path / "status.json", run.metrics_path)
+        signature = _signature(f"{run.path}/status.json", f"{run.path}/metrics.jsonl")
         known = self._known.get(run.path)
         if known is not None and known[0] == signature and known[1].state != "running":
             return known[1]
-        facts = read_facts(run, _last_row(run))
+        facts = read_facts(run, run.last_metrics())
         self._known[run.path] = (signature, facts)
         return facts
 
@@ -330,16 +329,3 @@ class RunsTail:
 def _newest_first(facts: RunFacts) -> tuple[float, str]:
     """By the start, not by the heartbeat: two runs that train would change places all the time."""
     return -(facts.started or facts.updated or 0.0), facts.name
-
-
-def _last_row(run: RunDirectory) -> dict[str, Any]:
-    """The last whole row of metrics.jsonl."""
-    try:
-        with open(run.metrics_path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _LAST_LINES))
-            data = file.read()
-    except OSError:
-        return {}
-    rows = parse_lines(data[: data.rfind(b"\n") + 1][-_LAST_LINES:])
-    return rows[-1] if rows else {}

@@ -30,9 +30,14 @@ class View:
         stop = whole[1] if self.stop is None else self.stop
         return (start, stop) if stop > start else (whole[0], whole[1])
 
-    def zoom(self, factor: float, about: float | None, whole: Span) -> "View":
-        """`factor` > 1 enlarges; the position `about` (else the cursor, else the newest) stays in place."""
+    def zoom(self, factor: float, about: float | None, whole: Span, closest: float = 0.0) -> "View":
+        """`factor` > 1 enlarges; the position `about` (else the cursor, else the newest) stays in place.
+
+        A window shorter than `closest` is not enlarged any further.
+        """
         start, stop = self.span(whole)
+        if factor > 1 and stop - start <= closest:
+            return self
         fixed = about if about is not None else self.cursor
         fixed = stop if fixed is None else min(max(fixed, start), stop)
         length = (stop - start) / factor

@@ -108,7 +108,7 @@ def test_runs_say_what_the_contract_promises(run, runs):
     teacher = {"role": "teacher", "state": "finished", "steps": 10, "updated": 1e9 + 10}
     student = {"role": "student", "state": "interrupted", "steps": 20, "updated": 1e9 + 20}
     assert listed == [
-        {"run": str(made.path), "recipe": "toy", "step": 10} | expected
+        {"run": str(made.path), "recipe": "toy", "step": 10, "loss": 0.1, "samples_per_s": None} | expected
         for made, expected in zip(runs, (teacher, student), strict=True)
     ]
     table = run("runs").stdout

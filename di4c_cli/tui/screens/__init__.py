@@ -12,7 +12,6 @@ from di4c_cli.tui.messages import News
 
 PERIOD = 0.25  # seconds between polls, and so between repaints: at most four a second
 _SHARE = 0.03  # of a core that watching may take
-_LONGEST = 2.0  # seconds between polls, however slow the machine
 
 
 class Tail(Protocol):
@@ -33,6 +32,8 @@ class FollowScreen(Screen[None]):
 
     AUTO_FOCUS = ""
     period = PERIOD
+    longest = 2.0
+    """Seconds between polls, at most, however much they cost."""
 
     def __init__(self, tail: Tail) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class FollowScreen(Screen[None]):
     def _tick(self) -> None:
         then, used = self._mark
         cost = (time.process_time() - used) / _SHARE
-        if time.monotonic() - then >= min(max(self.period, cost), max(self.period, _LONGEST)) - 0.01:
+        if time.monotonic() - then >= min(max(self.period, cost), self.longest) - 0.01:
             self.poll()
 
     def poll(self) -> None:

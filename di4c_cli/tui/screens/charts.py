@@ -6,16 +6,19 @@ from typing import ClassVar
 
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.widget import Widget
 
 from di4c_cli.tui.screens import FollowScreen, Tail
 from di4c_cli.tui.series import History
 from di4c_cli.tui.settings import SMOOTHING, Settings
 from di4c_cli.tui.view import View, whole_span
 from di4c_cli.tui.widgets.loss_plot import LossPlot, Trace
+from di4c_cli.tui.widgets.plot import Plot
 
 _STEP = 0.02  # share of the window that the cursor moves at once
 _FAR = 0.2
 _ZOOM = 1.5
+_CLOSEST = 4  # rows of metrics that a window has at least
 _MOST_COLUMNS = 4
 
 
@@ -81,19 +84,29 @@ class ChartScreen(FollowScreen):
     # -- drawing -----------------------------------------------------------------------------
 
     def draw_charts(self) -> None:
-        """Show every chart as it is now; charts that are new are added at the end."""
+        """Show every chart as it is now, in their order; those that are new are added."""
         grid = self.query_one(ChartGrid)
-        span = self.view.span(whole_span(self.histories(), self.view.axis))
+        self._fall_back_to_steps()
+        span = self.view.span(self._whole())
         plots = {plot.id: plot for plot in grid.query(LossPlot)}
+        before: LossPlot | None = None
         for chart in self.charts():
             plot = plots.pop(f"plot-{chart.name}", None)
             if plot is None:
                 plot = LossPlot(chart.name, chart.title, dashed=self.plain)
                 plot.log_y = self.settings.log_y
-                grid.mount(plot)
+                grid.mount(plot, after=before) if before else grid.mount(plot, before=0)
             plot.show(chart.traces, self.view, span)
+            before = plot
         for plot in plots.values():  # nothing to show in it any more
             plot.show([], self.view, span)
+
+    def _fall_back_to_steps(self) -> None:
+        """Rows without times have no place on an axis of time."""
+        histories = list(self.histories())
+        if self.view.axis == "time" and not any(history.timed for history in histories):
+            if any(len(history.steps) > 1 for history in histories):
+                self.view = View("step")
 
     def look(self, view: View) -> None:
         """Another view: cheaper than new data, and wanted at once."""
@@ -123,24 +136,37 @@ class ChartScreen(FollowScreen):
             self.settings.log_y = log_y
 
     def action_axis(self) -> None:
-        self.settings.axis = "step" if self.view.axis == "time" else "time"
-        self.look(View("time" if self.settings.axis == "time" else "step"))
+        wanted = "step" if self.view.axis == "time" else "time"
+        self.look(View(wanted))
+        self.settings.axis = self.view.axis
+        if self.view.axis != wanted:
+            self.notify("these rows do not tell when they were written", timeout=3)
 
     def action_zoom(self, direction: int) -> None:
-        self.look(self.view.zoom(_ZOOM**direction, None, self._whole()))
+        self._zoom(_ZOOM**direction, None)
+
+    def _zoom(self, factor: float, about: float | None) -> None:
+        whole = self._whole()
+        rows = max((len(history.steps) for history in self.histories()), default=0)
+        closest = _CLOSEST * (whole[1] - whole[0]) / max(rows, 1)
+        self.look(self.view.zoom(factor, about, whole, closest))
 
     def action_pan(self, direction: int) -> None:
         self.look(self.view.pan(direction * _FAR, self._whole()))
 
     def action_point(self, amount: int) -> None:
-        self.look(self.view.point(amount * _STEP, self._whole()))
+        if any(history.steps for history in self.histories()):
+            self.look(self.view.point(amount * _STEP, self._whole()))
 
     def action_reset(self) -> None:
         self.look(View(self.view.axis))
 
     def action_columns(self) -> None:
-        self.settings.columns = self.settings.columns % _MOST_COLUMNS + 1
+        self.settings.columns = number = self.settings.columns % _MOST_COLUMNS + 1
         self._set_columns()
+        small = self.has_class("-narrow") or self.has_class("-tiny")
+        where = " in a larger terminal; one in this" if small else ""
+        self.notify(f"{number} column{'s' if number > 1 else ''} of charts{where}", timeout=1.5)
 
     def _set_columns(self) -> None:
         """As a class: a narrow screen has its own mind."""
@@ -151,11 +177,18 @@ class ChartScreen(FollowScreen):
         """The chart or pane in focus, else the first chart."""
         if self.maximized is not None:
             self.minimize()
-            return
-        plots = [plot for plot in self.query(LossPlot) if plot.display]
-        chosen = self.focused or next(iter(plots), None)
-        if chosen is not None:
-            self.maximize(chosen)
+        elif (chosen := self._in_focus()) is not None:
+            self.maximized = chosen
+
+    def _in_focus(self) -> Widget | None:
+        if self.focused is None:
+            return next((plot for plot in self.query(Plot) if plot.display), None)
+        if isinstance(self.focused, Plot):
+            return self.focused
+        side = self.query_one("#side")
+        return next(
+            (pane for pane in side.children if self.focused in pane.walk_children(with_self=True)), None
+        )
 
     def action_pause(self) -> None:
         self.paused = not self.paused
@@ -188,7 +221,7 @@ class ChartScreen(FollowScreen):
         self.look(replace(self.view, cursor=event.position))
 
     def on_loss_plot_zoomed(self, event: LossPlot.Zoomed) -> None:
-        self.look(self.view.zoom(event.factor, event.position, self._whole()))
+        self._zoom(event.factor, event.position)
 
     def on_loss_plot_panned(self, event: LossPlot.Panned) -> None:
         self.look(self.view.pan(event.share, self._whole()))

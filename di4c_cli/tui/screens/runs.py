@@ -14,10 +14,11 @@ from di4c_cli.tui.axis import figure
 from di4c_cli.tui.messages import RunFacts, RunsListed
 from di4c_cli.tui.screens import FollowScreen
 from di4c_cli.tui.tail import RunsTail
-from di4c_cli.tui.widgets import Colours, inks
+from di4c_cli.tui.widgets import Colours, inks, to_the_right
 from di4c_cli.tui.widgets.status_bar import share_done, state_colour
 
 COLUMNS = ("", "run", "state", "step", "done", "loss", "speed", "recipe", "role", "age")
+_NUMBERS = {"step", "done", "loss", "speed", "age"}
 _SLACK = 4  # columns by which a cell may grow before the table is laid out anew
 
 
@@ -40,7 +41,7 @@ class RunsScreen(FollowScreen):
     """
 
     AUTO_FOCUS = "#runs"
-    period = 1.0
+    period, longest = 1.0, 10.0
     BINDINGS: ClassVar = [
         Binding("space", "mark", "Mark"),
         Binding("c", "compare", "Compare"),
@@ -59,6 +60,7 @@ class RunsScreen(FollowScreen):
         self._runs: tuple[RunFacts, ...] = ()
         self._rows: dict[str, tuple[Text, ...]] = {}  # what the table holds, by path
         self._widths: list[int] = []
+        self._drawn: dict[str, tuple[object, tuple[Text, ...]]] = {}  # cells, and what they were made of
 
     def compose(self) -> ComposeResult:
         yield Static(id="runs-title", markup=False)
@@ -86,6 +88,14 @@ class RunsScreen(FollowScreen):
         self.query_one("#runs-title", Static).update(self._title(len(shown), bool(words)))
         self._fill({str(facts.path): self._cells(facts) for facts in shown})
 
+    def _cells(self, facts: RunFacts) -> tuple[Text, ...]:
+        """The cells of a run, made anew only where they say something else."""
+        path = str(facts.path)
+        told = (facts, path in self.marked, age(facts.updated), self.app.theme)
+        if path not in self._drawn or self._drawn[path][0] != told:
+            self._drawn[path] = (told, self._new_cells(facts))
+        return self._drawn[path][1]
+
     def _fill(self, rows: dict[str, tuple[Text, ...]]) -> None:
         """Change only cells that are others now: there may be thousands of rows."""
         table = self.query_one(RunsTable)
@@ -95,8 +105,8 @@ class RunsScreen(FollowScreen):
         )
         if list(rows) == list(self._rows) and fits:
             for key, cells in rows.items():
-                for column, cell, before in zip(COLUMNS, cells, self._rows[key], strict=True):
-                    if cell != before or cell.spans != before.spans or cell.style != before.style:
+                if cells is not self._rows[key]:
+                    for column, cell in zip(COLUMNS, self._aligned(cells), strict=True):
                         table.update_cell(key, column, cell)
             self._rows = rows
             return
@@ -106,11 +116,17 @@ class RunsScreen(FollowScreen):
         # With widths left to the table a first frame may show them too narrow.
         for column, width in zip(COLUMNS, widths, strict=True):
             table.add_column(column, key=column, width=width)
+        self._rows, self._widths = rows, widths
         for key, cells in rows.items():
-            table.add_row(*cells, key=key)
+            table.add_row(*self._aligned(cells), key=key)
         if under in rows:  # the cursor stays on its run
             table.move_cursor(row=list(rows).index(under))
-        self._rows, self._widths = rows, widths
+
+    def _aligned(self, cells: tuple[Text, ...]) -> list[Text]:
+        return [
+            to_the_right(cell, width) if column in _NUMBERS else cell
+            for column, cell, width in zip(COLUMNS, cells, self._widths, strict=True)
+        ]
 
     def _title(self, shown: int, filtered: bool) -> str:
         num = len(self._runs)
@@ -120,7 +136,7 @@ class RunsScreen(FollowScreen):
         marked = f" · {len(self.marked)} marked, c compares them" if self.marked else ""
         return f"{of}{num} run{'s' if num > 1 else ''} below {self.root}{marked}"
 
-    def _cells(self, facts: RunFacts) -> tuple[Text, ...]:
+    def _new_cells(self, facts: RunFacts) -> tuple[Text, ...]:
         done = share_done(facts)
         palette = inks(self)
         mark = str(facts.path) in self.marked
@@ -129,13 +145,13 @@ class RunsScreen(FollowScreen):
             Text("■" if mark else " ", style=colour),
             Text(facts.name, style=f"bold {colour}"),
             Text(f"● {facts.state}", style=state_colour(facts.state).rich_color.name),
-            Text(f"{facts.step:,}/{facts.steps:,}" if facts.steps else f"{facts.step:,}", justify="right"),
-            Text("–" if done is None else f"{100 * done:.0f}%", justify="right"),
-            Text("–" if facts.loss is None else figure(facts.loss), justify="right"),
-            Text("–" if facts.samples_per_s is None else f"{figure(facts.samples_per_s)}/s", justify="right"),
+            Text(f"{facts.step:,}/{facts.steps:,}" if facts.steps else f"{facts.step:,}"),
+            Text("–" if done is None else f"{100 * done:.0f}%"),
+            Text("–" if facts.loss is None else figure(facts.loss)),
+            Text("–" if facts.samples_per_s is None else f"{figure(facts.samples_per_s)}/s"),
             Text(facts.recipe),
             Text(facts.role),
-            Text("–" if facts.updated is None else age(time.time() - facts.updated), justify="right"),
+            Text(age(facts.updated)),
         )
 
     # -- keys --------------------------------------------------------------------------------
@@ -200,9 +216,12 @@ def _searched(facts: RunFacts) -> str:
     return f"{facts.name} {facts.state} {facts.recipe} {facts.role}".lower()
 
 
-def age(seconds: float) -> str:
-    """`12 s`, `5 min`, `3 h` or `2 d`."""
+def age(moment: float | None) -> str:
+    """`now`, `5 min`, `3 h` or `2 d` since a moment: what changes seldom costs little in a long list."""
+    if moment is None:
+        return "–"
+    seconds = time.time() - moment
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return "now"

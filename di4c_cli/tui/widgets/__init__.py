@@ -2,6 +2,7 @@
 
 import zlib
 
+from rich.text import Text
 from textual.color import Color
 from textual.events import Resize
 from textual.strip import Strip
@@ -18,6 +19,11 @@ def inks(widget: Widget) -> tuple[Color, ...]:
     if widget.app.current_theme.dark:
         return PALETTE
     return tuple(colour.blend(_BLACK, _ON_LIGHT) for colour in PALETTE)
+
+
+def to_the_right(cell: Text, width: int) -> Text:
+    """The cell of a table, aligned: DataTable itself does not look at how a text is justified."""
+    return Text(" " * (width - len(cell))) + cell
 
 
 class Colours:

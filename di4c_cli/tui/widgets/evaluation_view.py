@@ -10,7 +10,7 @@ from textual.widgets import DataTable
 from di4c_cli.report import ARROWS, Figure
 from di4c_cli.tui.axis import figure
 from di4c_cli.tui.evaluation import Evaluation
-from di4c_cli.tui.widgets import inks
+from di4c_cli.tui.widgets import inks, to_the_right
 from di4c_cli.tui.widgets.frontier import MARKS, FrontierLine, FrontierPlot
 
 _FLOOR = "real data"
@@ -108,7 +108,7 @@ class EvaluationView(Vertical):
         for heading, width in zip(headings if rows else [], widths, strict=False):
             table.add_column(heading, width=width)
         for title, *figures in rows:
-            aligned = [_right(cell, width) for cell, width in zip(figures, widths[1:], strict=True)]
+            aligned = [to_the_right(cell, width) for cell, width in zip(figures, widths[1:], strict=True)]
             table.add_row(title, *aligned)
         if self.metric in self._metrics:
             table.move_cursor(row=self._metrics.index(self.metric))
@@ -174,8 +174,3 @@ def _cells(figures: list[Figure | None], direction: str) -> list[Text]:
 
 def _figure(value: Figure) -> str:
     return f"{figure(value.mean)} ±{figure(value.std)}" if value.std else figure(value.mean)
-
-
-def _right(cell: Text, width: int) -> Text:
-    """Aligned to the right: the table itself does not look at how a text is justified."""
-    return Text(" " * (width - len(cell))) + cell

@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from di4c_cli.tui.axis import Range, duration, figure, fit, linear_labels, linear_ticks, time_ticks
-from di4c_cli.tui.braille import Canvas
+from di4c_cli.tui.braille import Canvas, dash_sample
 from di4c_cli.tui.series import Column, Curve, bucket
 from di4c_cli.tui.view import Span, View
 from di4c_cli.tui.widgets import inks
@@ -22,6 +23,7 @@ from di4c_cli.tui.widgets.plot import Cell, Label, Plot, legend_lines
 _RAW = 0.65  # how far the raw curve fades into the background
 _SAMPLE = 2000  # values of a long curve that decide its range
 _WHEEL = 1.25
+_DASH = 3  # cells of its pattern before a name in the legend
 _SLIDE = 0.1  # share of the window that one notch of a sideways wheel moves
 
 
@@ -42,8 +44,15 @@ class Trace:
     def smooth(self) -> Column:
         return self.curve.raw if self.planned else self.curve.smooth
 
+    @property
+    def placed(self) -> bool:
+        """Its rows have positions of their own; where they tell no times, all of them stand at 0."""
+        return len(self.positions) == 1 or self.positions[-1] > self.positions[0]
+
     def rows(self, span: Span) -> tuple[int, int]:
         """First row within the span, and the one after the last."""
+        if not self.placed:
+            return 0, 0
         return bisect_left(self.positions, span[0]), bisect_right(self.positions, span[1])
 
     def value(self, position: float | None) -> float:
@@ -123,8 +132,8 @@ class LossPlot(Plot):
 
     def _position(self, event: events.MouseEvent) -> float:
         offset = event.get_content_offset_capture(self)
-        columns = max(1, self.content_size.width - self.gutter - 1)
-        share = min(max((offset.x - self.gutter) / columns, 0.0), 1.0)
+        columns = max(1, self.content_size.width - self.label_width - 1)
+        share = min(max((offset.x - self.label_width) / columns, 0.0), 1.0)
         return self._span[0] + share * (self._span[1] - self._span[0])
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
@@ -161,28 +170,29 @@ class LossPlot(Plot):
         legend = self._legend(width, height) if len(self._traces) > 1 else []
         height -= len(legend)
         if height < 1 or self._range is None:
-            return legend
-        values = self._range
-        return legend + self.framed(
-            values, width, height, lambda *size: self._field(values, *size), self._labels
-        )
+            return [*legend, Strip([Segment("nothing to draw here", Style(italic=True))])]
+        field = partial(self._field, self._range)
+        return legend + self.framed(self._range, width, height, field, self._labels)
 
     def _colours(self) -> list[Color]:
         palette, front = inks(self), self.colors[3]
         return [front if trace.ink is None else palette[trace.ink % len(palette)] for trace in self._traces]
 
     def _legend(self, width: int, height: int) -> list[Strip]:
-        marks, bold = (
-            [Style(color=colour.rich_color, bold=True) for colour in self._colours()],
-            Style(bold=True),
-        )
-        cursor = self._view.cursor
-        entries = [(trace.name, figure(trace.value(cursor))) for trace in self._traces]
+        """Every curve's name and value; where there are no colours, its pattern before them."""
+        marks, bold = [Style(color=c.rich_color, bold=True) for c in self._colours()], Style(bold=True)
+        entries = [(trace.name, figure(trace.value(self._view.cursor))) for trace in self._traces]
+        samples = [f"{dash_sample(self._dash(index), _DASH)} " for index in range(len(entries))]
+        most, lead = 2 if height >= 7 else 1, (_DASH + 1) * self.dashed
+        lines = legend_lines(entries, width, most, lead)
+        if lead and sum(map(len, lines)) < len(entries):  # rather all names than some with their patterns
+            lines, lead = legend_lines(entries, width, most), 0
         strips = []
-        for line in legend_lines(entries, width, 2 if height >= 7 else 1):
+        for line in lines:
             segments: list[Segment] = []
             for index, name, value in line:
-                segments += [Segment(f"{name} ", marks[index]), Segment(f"{value}  ", bold)]
+                head = samples[index] if lead else ""
+                segments += [Segment(f"{head}{name} ", marks[index]), Segment(f"{value}  ", bold)]
             strips.append(Strip(segments).crop(0, width))
         return strips
 
@@ -216,8 +226,8 @@ class LossPlot(Plot):
         raw, smooth = Canvas(width, height), Canvas(width, height)
         row = values.rows(raw.rows)
         for ink, trace in reversed(list(enumerate(self._traces))):
-            layers = [(smooth, trace.smooth)]
-            if trace.smooth is not trace.curve.raw:
+            layers = [(smooth, trace.smooth)] if trace.placed else []
+            if layers and trace.smooth is not trace.curve.raw:
                 layers.insert(0, (raw, trace.curve.raw))
             for canvas, column in layers:
                 shown = column.positive() if values.log else column

@@ -21,7 +21,7 @@ Label = tuple[float, str]
 class Plot(LineWidget, can_focus=True):
     """A chart: values to the left, positions below."""
 
-    gutter = 0
+    label_width = 0
     """Cells of the labels on the left, since the last drawing."""
 
     def framed(
@@ -42,7 +42,7 @@ class Plot(LineWidget, can_focus=True):
         rows = height - x_axis
         ticks = _tick_rows(values, rows)
         gutter = max((len(label) for label in ticks.values()), default=0) + 1
-        self.gutter = gutter = gutter if width - gutter >= _MIN_PLOT else 0
+        self.label_width = gutter = gutter if width - gutter >= _MIN_PLOT else 0
         columns = width - gutter
         at = field(columns, rows)
 
@@ -61,9 +61,22 @@ class Plot(LineWidget, can_focus=True):
 
 
 def _tick_rows(values: Range, height: int) -> dict[int, str]:
-    """Labels by the row of cells they stand in, never two in neighbouring rows."""
+    """Labels by the row of cells they stand in, never two in neighbouring rows.
+
+    Two at least, wherever there is room: a single one tells no scale.
+    """
+    fewest = (height + 1) // 2
+    rows = _placed(values.ticks(fewest), values, height)
+    for count in range(fewest + 1, 2 * height if height >= 3 else 0):
+        if len(rows) >= 2:
+            break
+        rows = _placed(values.ticks(count), values, height)
+    return rows
+
+
+def _placed(ticks: Iterable[tuple[float, str]], values: Range, height: int) -> dict[int, str]:
     rows: dict[int, str] = {}
-    for value, label in values.ticks((height + 1) // 2):
+    for value, label in ticks:
         row = min(height - 1, int((1 - values.share(value)) * height))
         if row not in rows and row - 1 not in rows and row + 1 not in rows:
             rows[row] = label
@@ -87,15 +100,19 @@ def _merge(cells: Iterable[Cell]) -> Iterator[Segment]:
         yield Segment("".join(text for text, _ in run), style)
 
 
-def legend_lines(entries: list[tuple[str, str]], width: int, most: int) -> list[list[tuple[int, str, str]]]:
-    """At most `most` lines of (index, name, value); where they do not suffice, the names are cut short."""
+def legend_lines(
+    entries: list[tuple[str, str]], width: int, most: int, lead: int = 0
+) -> list[list[tuple[int, str, str]]]:
+    """At most `most` lines of (index, name, value); where they do not suffice, the names are cut short, and
+    then the last entries are left out. `lead`: cells before each name.
+    """
     longest = max(len(name) for name, _ in entries)
     lines: list[list[tuple[int, str, str]]] = [[]]
-    for length in range(longest, 2, -1):
+    for length in range(longest, 1, -1):
         lines, used = [[]], 0
         for index, (name, value) in enumerate(entries):
-            name = name if len(name) <= length else name[: length - 1] + "…"
-            size = len(name) + len(value) + 3
+            name = name if len(name) <= length else name[: length - 1].rstrip() + "…"
+            size = lead + len(name) + len(value) + 3
             if used and used + size - 2 > width:
                 lines.append([])
                 used = 0
