@@ -9,9 +9,10 @@ import pytest
 from canned_run import blob, make_run, training_row, write_grid, write_previews, write_texts
 
 from di4c_cli.runs import RunDirectory
-from di4c_cli.tui import tail
+from di4c_cli.tui import lines as json_lines
+from di4c_cli.tui.lines import Increment, JsonLinesTail
 from di4c_cli.tui.messages import MetricsArrived, PreviewsArrived, RunsListed, StatusArrived
-from di4c_cli.tui.tail import Increment, JsonLinesTail, RunsTail, RunTail
+from di4c_cli.tui.tail import RunsTail, RunTail
 
 
 def find(messages: list[Any], kind: type) -> Any:
@@ -78,7 +79,7 @@ def test_a_vanished_file_is_no_news_and_may_come_back(tmp_path: Path) -> None:
 
 
 def test_a_long_file_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "CHUNK", 64)
+    monkeypatch.setattr(json_lines, "CHUNK", 64)
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines(*range(50)))
     follow, seen, polls = JsonLinesTail(path), [], 0
