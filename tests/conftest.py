@@ -12,5 +12,6 @@ import pytest  # noqa: E402
 def _own_runs(tmp_path, monkeypatch):
     """No test sees or leaves a run outside its folder, or depends on the user's terminal."""
     monkeypatch.setenv("DI4C_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
