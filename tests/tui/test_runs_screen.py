@@ -149,7 +149,7 @@ def test_marked_runs_are_compared(tmp_path: Path) -> None:
         assert isinstance(app.screen, CompareScreen)
         assert len(app.screen.runs) == 3
         await press(app, pilot, "escape")
-        assert "marked" not in await press(app, pilot, "escape")
+        assert "c compares them" not in await press(app, pilot, "escape")
 
     drive(listed(tmp_path), act)
 
