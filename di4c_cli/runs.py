@@ -10,21 +10,23 @@ Standard library only: the monitor reads runs without torch.
 """
 
 import json
+import math
 import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
 
 ROLES = ("teacher", "student")
-_LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the last row is looked for
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
+_LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest figures are looked for
 
 
 def runs_root() -> Path:
@@ -56,9 +58,23 @@ def write_text_atomic(path: Path, text: str) -> None:
         raise
 
 
+def one_line(text: str) -> str:
+    """Text from outside as it may reach a terminal: no control characters, no line breaks."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "·" for c in text)
+
+
+def age(moment: float) -> str:
+    """How long ago that was: `12 s`, `5 min`, `3 h` or `2 d`."""
+    seconds = max(0.0, time.time() - moment)
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 @dataclass(kw_only=True)
 class Status:
-    """What status.json says. `eta` and `elapsed` in seconds, `heartbeat` in Unix time."""
+    """What status.json says. `eta` and `elapsed` in seconds, `started` and `heartbeat` in Unix time."""
 
     state: str = "running"  # running | finished | interrupted | failed
     recipe: str = ""
@@ -73,6 +89,16 @@ class Status:
     eta: float | None = None
     message: str = ""
 
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> "Status":
+        """From the content of a file: what does not fit its field reads as if it were missing."""
+        known = {
+            field.name: _fitting(content[field.name], field.default)
+            for field in fields(cls)
+            if field.name in content
+        }
+        return cls(**known)
+
     @property
     def visible_state(self) -> str:
         """`state`, or "stale" for a run that says it is running but has stopped breathing."""
@@ -80,9 +106,21 @@ class Status:
             return self.state
         if time.time() - self.heartbeat > STALE_AFTER:
             return "stale"
-        if self.host == socket.gethostname() and self.pid and not _alive(self.pid):
+        if self.host == socket.gethostname() and 0 < self.pid < 2**31 and not _alive(self.pid):
             return "stale"
         return "running"
+
+
+def _fitting(value: Any, default: Any) -> Any:
+    """The value if it is of the kind of `default` (None: a number), else the default."""
+    if isinstance(default, str):
+        return one_line(value) if isinstance(value, str) else default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return default
+    try:
+        return int(value) if isinstance(default, int) else float(value) if math.isfinite(value) else default
+    except (OverflowError, ValueError):  # not finite, or too large for a float
+        return default
 
 
 def _alive(pid: int) -> bool:
@@ -101,6 +139,15 @@ def _folders(path: "os.PathLike[str]") -> list["os.DirEntry[str]"]:
             return [entry for entry in entries if entry.is_dir()]
     except OSError:
         return []
+
+
+def _written(path: str) -> float | None:
+    """When a file was written, in Unix time; None where there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime if stat.S_ISREG(found.st_mode) else None
 
 
 @dataclass(frozen=True)
@@ -148,12 +195,12 @@ class RunDirectory:
         root = root or runs_root()
         # Not by Path.glob: there may be thousands, and the monitor looks again and again.
         found = [
-            cls(Path(folder.path))
+            (moment, folder.path)
             for recipe in _folders(root)
             for folder in _folders(recipe)
-            if os.path.isfile(f"{folder.path}/status.json")
+            if (moment := _written(f"{folder.path}/status.json")) is not None
         ]
-        return sorted(found, key=lambda run: run.updated)
+        return [cls(Path(path)) for _, path in sorted(found)]
 
     @classmethod
     def resolve(cls, text: str, root: Path | None = None) -> "RunDirectory":
@@ -191,11 +238,17 @@ class RunDirectory:
 
     @property
     def updated(self) -> float:
-        """Unix time of the last sign of life."""
+        """Unix time at which status.json was written."""
         try:
             return (self.path / "status.json").stat().st_mtime
         except OSError:
             return 0.0
+
+    def last_seen(self, status: Status) -> float:
+        """Unix time of the last sign of life: of a copied file its heartbeat, of a clock that is ahead the
+        time of the file.
+        """
+        return min(status.heartbeat or self.updated, self.updated)
 
     def checkpoints(self) -> list[Path]:
         """The `step-<N>` folders, oldest first (unfinished `.tmp` ones are not listed)."""
@@ -218,17 +271,18 @@ class RunDirectory:
     def status(self) -> Status:
         """The run's status; a missing or damaged file reads as a failed run."""
         try:
-            raw = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-            known = {k: v for k, v in raw.items() if k in Status.__dataclass_fields__}
-            return Status(**known)
-        except (OSError, ValueError, AttributeError):
+            content = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
             return Status(state="failed", message="status.json is missing or damaged")
+        return Status.of(content)
 
     def resolved(self) -> dict[str, Any]:
         """resolved.json, or {} where there is none."""
         try:
             content = json.loads((self.path / "resolved.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -241,30 +295,33 @@ class RunDirectory:
                         return
                     try:
                         row = json.loads(line)
-                    except ValueError:
+                    except (ValueError, RecursionError):
                         continue
                     if isinstance(row, dict):
                         yield row
         except OSError:
             return
 
-    def last_metrics(self) -> dict[str, Any]:
-        """The last whole row of metrics.jsonl, looked for near its end only; {} where there is none."""
+    def last_figures(self, *names: str) -> dict[str, Any]:
+        """The newest value of each metric, looked for near the end of metrics.jsonl only."""
+        figures: dict[str, Any] = {}
         try:
             with open(self.metrics_path, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _LAST_LINES))
                 lines = file.read().split(b"\n")[:-1]
         except OSError:
-            return {}
+            return figures
         for line in reversed(lines):
+            if len(figures) == len(names):
+                break
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
-                return row
-        return {}
+                figures = {name: row[name] for name in names if name in row} | figures
+        return figures
 
     # -- writing -----------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json as jsonlib
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import UsageError
-from di4c_cli.runs import RunDirectory, runs_root, write_text_atomic
+from di4c_cli.runs import RunDirectory, age, runs_root, write_text_atomic
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 
@@ -31,7 +30,7 @@ def runs(ctx: typer.Context, json: arguments.Json = False) -> None:
     else:
         columns = ["run", "role", "state", "step", "of", "updated"]
         rows = [
-            [_name(run), run["role"], run["state"], run["step"], run["steps"], _ago(run["updated"])]
+            [_name(run), run["role"], run["state"], run["step"], run["steps"], age(run["updated"])]
             for run in found
         ]
         console.print_table(columns, rows, numbers=["step", "of", "updated"])
@@ -61,7 +60,7 @@ def show(run: arguments.Run, json: arguments.Json = False) -> None:
     shown["time"] = console.clock(status.elapsed)
     if status.message:
         shown["message"] = status.message
-    shown["updated"] = f"{_ago(found.updated)} ago"
+    shown["updated"] = f"{age(facts['updated'])} ago"
     shown["checkpoint"] = facts["final"] or (facts["checkpoints"] or ["none yet"])[-1]
     shown["previews"] = (facts["samples"] or ["none yet"])[-1]
     figures = {key: value for key, value in last.items() if key not in ("step", "time", "elapsed")}
@@ -125,7 +124,8 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:
-    status, last = run.status(), run.last_metrics()
+    status = run.status()
+    figures = {"loss": None, "samples_per_s": None}
     return {
         "run": str(run.path),
         "recipe": status.recipe or run.path.parent.name,
@@ -133,19 +133,11 @@ def _summary(run: RunDirectory) -> dict[str, Any]:
         "state": status.visible_state,
         "step": status.step,
         "steps": status.steps,
-        "updated": run.updated,
-        **{name: last.get(name) for name in ("loss", "samples_per_s")},
+        "updated": run.last_seen(status),
+        **figures,
+        **run.last_figures(*figures),
     }
 
 
 def _name(summary: dict[str, Any]) -> str:
     return RunDirectory(Path(summary["run"])).name
-
-
-def _ago(moment: float) -> str:
-    """`12 s`, `5 min`, `3 h` or `2 d`."""
-    seconds = max(0.0, time.time() - moment)
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

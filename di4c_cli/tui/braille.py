@@ -7,7 +7,7 @@ from di4c_cli.tui.series import Bucket
 DOTS_X, DOTS_Y = 2, 4
 _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # [x][y] within a cell
 _FIRST = 0x2800  # the character without any dot
-_DASHES = ("█", "██  ", "█ ", "████    ", "█   ", "████ █  ", "███   ", "██ █ █  ")
+_DASHES = ("█", "██  ", "█ ", "█   ", "███ ", "██ █    ", "█  █    ", "██████  ")
 """Patterns of lines where there are no colours, the plainest first: which columns of dots are drawn."""
 
 

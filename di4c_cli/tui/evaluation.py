@@ -1,14 +1,13 @@
 """The evaluation of a run, from its eval/results.json, ready to be drawn."""
 
 import json
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from di4c_cli.report import LABELS, Figure, Group, aggregate, metric_names
-from di4c_cli.tui.series import number
+from di4c_cli.tui.series import HUGE, number
 
 
 @dataclass(frozen=True)
@@ -20,25 +19,31 @@ class Evaluation:
     reference: dict[str, float]
     groups: tuple[Group, ...]
 
+    @cached_property
+    def by_name(self) -> dict[str, list[Group]]:
+        """The groups of every model, by its name with the guidance weight where several were tried."""
+        several = len({group.guidance for group in self.groups}) > 1
+        named: dict[str, list[Group]] = {}
+        for group in self.groups:
+            weight = f" w={group.guidance:g}" if several and group.guidance is not None else ""
+            named.setdefault(group.model + weight, []).append(group)
+        return named
+
     @property
     def models(self) -> tuple[str, ...]:
-        """Model names, with the guidance weight where several were tried."""
-        return tuple(dict.fromkeys(model_name(group, self.groups) for group in self.groups))
+        return tuple(self.by_name)
 
     @property
     def steps(self) -> tuple[int, ...]:
         return tuple(sorted({group.steps for group in self.groups}))
 
+    def kind(self, model: str) -> str:
+        """Teacher, student or hybrid, without its guidance weight."""
+        return self.by_name[model][0].model
+
     def figure(self, model: str, steps: int, metric: str) -> Figure | None:
-        for group in self.groups:
-            if group.steps == steps and model_name(group, self.groups) == model:
-                return group.metrics.get(metric)
-        return None
-
-
-def model_name(group: Group, among: Sequence[Group]) -> str:
-    several = len({other.guidance for other in among}) > 1
-    return f"{group.model} w={group.guidance:g}" if several and group.guidance is not None else group.model
+        groups = self.by_name.get(model, ())
+        return next((group.metrics.get(metric) for group in groups if group.steps == steps), None)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -48,12 +53,13 @@ def read_evaluation(path: Path) -> Evaluation | None:
         rows = [_clean_row(row) for row in result["rows"]]
         directions = {str(name): str(way) for name, way in result["directions"].items()}
         reference = _clean_figures(result["reference"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        groups = tuple(aggregate(rows))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     names = metric_names({"rows": rows, "directions": directions})
     ordered = [name for name in LABELS if name in names]
     ordered += [name for name in names if name not in LABELS]
-    return Evaluation(tuple(ordered), directions, reference, tuple(aggregate(rows)))
+    return Evaluation(tuple(ordered), directions, reference, groups)
 
 
 def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +75,6 @@ def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean_figures(figures: dict[str, Any]) -> dict[str, float]:
-    """The finite ones: a metric may be null where it could not be computed."""
+    """Those that can be drawn: a metric may be null where it could not be computed."""
     known = {str(name): number(value) for name, value in figures.items()}
-    return {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
+    return {name: value for name, value in known.items() if value is not None and abs(value) < HUGE}

@@ -26,7 +26,7 @@ async def settle(app: MonitorApp, pilot: Pilot[None], patience: float = 30.0) ->
     while True:
         while time.monotonic() < end and any(not worker.is_finished for worker in app.workers):
             await pilot.pause(0.02)
-        await pilot.pause(0.05)
+        await pilot.pause(0.02)
         text = screen_text(app)
         if text == before or time.monotonic() > end:
             return text

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 NAN = math.nan
 ABSENT = math.inf
 """What a column holds where a row does not have its metric; NaN: it has, but not as a finite number."""
-_HUGE = 3e38  # beyond it a four-byte float is infinite
+HUGE = 3e38
+"""Beyond it a four-byte float is infinite: such values count as not finite."""
 _HUGE_STEP = 1e300  # beyond it the width of a range would overflow
 _BLOCK = 64
 _STRETCH = 4096  # values that are averaged in one go
@@ -43,7 +44,7 @@ def _value(value: Any) -> float:
     known = number(value)
     if known is None:
         return ABSENT
-    return known if abs(known) < _HUGE else NAN
+    return known if abs(known) < HUGE else NAN
 
 
 # -- rows into columns ---------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def _batch(steps: list[float], rows: list[dict[str, Any]]) -> Batch:
 def _column(values: list[Any]) -> Sequence[float]:
     if set(map(type, values)) <= _NUMBERS:
         try:
-            if math.isfinite(sum(values)) and max(map(abs, values)) < _HUGE:
+            if math.isfinite(sum(values)) and max(map(abs, values)) < HUGE:
                 return values
         except OverflowError:
             pass

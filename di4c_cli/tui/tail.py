@@ -5,14 +5,13 @@ called in a worker thread, one at a time. Nothing here knows a widget.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from di4c_cli.runs import RunDirectory, Status
+from di4c_cli.runs import RunDirectory, one_line
 from di4c_cli.tui.evaluation import read_evaluation
 from di4c_cli.tui.lines import JsonLinesTail, overview
 from di4c_cli.tui.messages import (
@@ -29,41 +28,30 @@ from di4c_cli.tui.pictures import preview_files, read_previews
 from di4c_cli.tui.series import batches, number
 
 
-def _whole(value: Any) -> int:
-    value = number(value)
-    return int(value) if value is not None and math.isfinite(value) else 0
-
-
-def read_facts(run: RunDirectory, row: dict[str, Any]) -> RunFacts:
-    """The run's status and its last metrics row as clean facts."""
+def read_facts(run: RunDirectory, figures: dict[str, Any]) -> RunFacts:
+    """The run's status and its newest figures as clean facts."""
+    name = one_line(run.name)
     if not RunDirectory.is_run(run.path):
-        return RunFacts(path=run.path, name=run.name, message="no run here yet")
+        return RunFacts(path=run.path, name=name, message="no run here yet")
     status = run.status()
-    pid = _whole(status.pid)
-    clean = Status(
-        state=str(status.state),
-        heartbeat=number(status.heartbeat) or 0.0,
-        pid=pid if 0 < pid < 2**31 else 0,
-        host=str(status.host),
-    )
     return RunFacts(
         path=run.path,
-        name=run.name,
-        state=clean.visible_state,
-        recipe=str(status.recipe or run.path.parent.name),
-        role=str(status.role),
-        step=_whole(status.step),
-        steps=_whole(status.steps),
-        pid=clean.pid,
-        host=clean.host,
-        started=number(status.started) or 0.0,
-        updated=clean.heartbeat or run.updated,
-        elapsed=number(status.elapsed),
-        eta=number(status.eta),
-        loss=number(row.get("loss")),
-        samples_per_s=number(row.get("samples_per_s")),
-        memory_mb=number(row.get("memory_mb")),
-        message=str(status.message or ""),
+        name=name,
+        state=status.visible_state,
+        recipe=status.recipe or one_line(run.path.parent.name),
+        role=status.role,
+        step=status.step,
+        steps=status.steps,
+        pid=status.pid if 0 < status.pid < 2**31 else 0,
+        host=status.host,
+        started=status.started,
+        updated=run.last_seen(status) or None,
+        elapsed=status.elapsed,
+        eta=status.eta,
+        loss=number(figures.get("loss")),
+        samples_per_s=number(figures.get("samples_per_s")),
+        memory_mb=number(figures.get("memory_mb")),
+        message=status.message,
     )
 
 
@@ -109,6 +97,8 @@ class RunTail:
         increment = self._metrics.poll()
         if not (increment.rows or increment.restarted):
             return []
+        if increment.restarted:
+            self._row = {}
         if not self.behind:
             for row in increment.rows:
                 self._row |= row
@@ -207,25 +197,23 @@ class RunsTail:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[Path, tuple[object, RunFacts]] = {}
+        self._known: dict[str, tuple[object, RunFacts]] = {}  # by path: what was read, and what it said
 
     def poll(self) -> list[Any]:
         try:
             runs = RunDirectory.find_all(self.root)
         except OSError:  # the root is being deleted; the next poll will see
             return []
-        facts = [self._facts(run) for run in runs]
-        self._known = {run.path: self._known[run.path] for run in runs if run.path in self._known}
-        return [RunsListed(tuple(sorted(facts, key=_newest_first)))]
+        self._known = {str(run.path): self._look(run) for run in runs}
+        return [RunsListed(tuple(sorted((facts for _, facts in self._known.values()), key=_newest_first)))]
 
-    def _facts(self, run: RunDirectory) -> RunFacts:
-        signature = _signature(f"{run.path}/status.json", f"{run.path}/metrics.jsonl")
-        known = self._known.get(run.path)
+    def _look(self, run: RunDirectory) -> tuple[object, RunFacts]:
+        path = str(run.path)
+        signature = _signature(f"{path}/status.json", f"{path}/metrics.jsonl")
+        known = self._known.get(path)
         if known is not None and known[0] == signature and known[1].state != "running":
-            return known[1]
-        facts = read_facts(run, run.last_metrics())
-        self._known[run.path] = (signature, facts)
-        return facts
+            return known
+        return signature, read_facts(run, run.last_figures("loss", "samples_per_s"))
 
 
 def _newest_first(facts: RunFacts) -> tuple[float, str]:

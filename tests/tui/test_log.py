@@ -498,6 +498,25 @@ def test_another_file_is_shown(tmp_path: Path) -> None:
     drive(None, act)
 
 
+def test_polls_in_quick_succession_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_view, "PERIOD", 60)
+    path = tmp_path / "log.txt"
+    path.touch()
+
+    async def act(app: PaneApp, pilot: Pilot[None]) -> None:
+        for number in range(25):
+            append(path, numbered(number))
+            for _ in range(40):
+                app.pane.poll()
+                await asyncio.sleep(0)
+            for _ in range(2):
+                await app.workers.wait_for_complete()
+                await pilot.pause(0.01)
+            assert f"step {number}" in screen_text(app)
+
+    drive(path, act)
+
+
 def test_the_end_of_a_large_file_is_there_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_view, "PERIOD", 60)  # it does not wait for the next look
     monkeypatch.setattr(log_view, "_LOOK", 0.1)

@@ -12,8 +12,10 @@ from di4c_cli.tui.screens import FollowScreen, Tail
 from di4c_cli.tui.series import History
 from di4c_cli.tui.settings import SMOOTHING, Settings
 from di4c_cli.tui.view import View, whole_span
+from di4c_cli.tui.widgets.log_view import LogPane
 from di4c_cli.tui.widgets.loss_plot import LossPlot, Trace
 from di4c_cli.tui.widgets.plot import Plot
+from di4c_cli.tui.widgets.recipe_view import FilteredTable
 
 _STEP = 0.02  # share of the window that the cursor moves at once
 _FAR = 0.2
@@ -54,6 +56,7 @@ class ChartScreen(FollowScreen):
         Binding("0", "reset", "Whole curves", show=False),
         Binding("c", "columns", "Chart columns", show=False),
         Binding("m,enter", "maximise", "Enlarge the chart", show=False),
+        Binding("slash", "filter", "Filter", show=False),
         Binding("p", "pause", "Pause"),
         Binding("tab,down", "app.focus_next", "Next pane", show=False),
         Binding("shift+tab,up", "app.focus_previous", "Previous pane", show=False),
@@ -103,10 +106,9 @@ class ChartScreen(FollowScreen):
 
     def _fall_back_to_steps(self) -> None:
         """Rows without times have no place on an axis of time."""
-        histories = list(self.histories())
-        if self.view.axis == "time" and not any(history.timed for history in histories):
-            if any(len(history.steps) > 1 for history in histories):
-                self.view = View("step")
+        known = [history for history in self.histories() if len(history.steps) > 1]
+        if self.view.axis == "time" and known and not any(history.timed for history in known):
+            self.view = View("step")
 
     def look(self, view: View) -> None:
         """Another view: cheaper than new data, and wanted at once."""
@@ -173,6 +175,10 @@ class ChartScreen(FollowScreen):
         for number in range(1, _MOST_COLUMNS + 1):
             self.query_one(ChartGrid).set_class(number == self.settings.columns, f"columns-{number}")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While one chart or pane fills the screen, no other is opened behind it."""
+        return action != "pane" or self.maximized is None
+
     def action_maximise(self) -> None:
         """The chart or pane in focus, else the first chart."""
         if self.maximized is not None:
@@ -189,6 +195,14 @@ class ChartScreen(FollowScreen):
         return next(
             (pane for pane in side.children if self.focused in pane.walk_children(with_self=True)), None
         )
+
+    def action_filter(self) -> None:
+        """That of the pane that is open, wherever the focus is."""
+        side = self.query_one("#side")
+        for pane in side.children if side.display else ():
+            if pane.display and isinstance(pane, FilteredTable | LogPane):
+                pane.action_filter()
+                return
 
     def action_pause(self) -> None:
         self.paused = not self.paused

@@ -1,5 +1,7 @@
 """Several runs: their curves over each other, their evaluations and recipes side by side."""
 
+import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,9 +61,11 @@ class CompareScreen(ChartScreen):
     def __init__(
         self, runs: tuple[RunDirectory, ...], settings: Settings, colours: Colours, plain: bool = False
     ) -> None:
+        runs = tuple(dict.fromkeys(runs))
         super().__init__(SeveralTails(runs), settings, plain)
         self.runs = runs
         self.names = short_names([run.name for run in runs])
+        self.numbered = [f"{number} {name}" for number, name in enumerate(self.names, 1)]
         self.colours = [colours.of(run.name) for run in runs]
         self.history = {run.path: History(self.smoothing) for run in runs}
         self.facts: dict[Path, RunFacts] = {}
@@ -70,12 +74,12 @@ class CompareScreen(ChartScreen):
         self._overviews: dict[Path, History] = {}
 
     def compose(self) -> ComposeResult:
-        yield RunsLegend()
+        yield RunsLegend(self.plain)
         yield PaneBar(PANES)
         with Container(id="body"):
             yield ChartGrid(id="charts")
             with Container(id="side"):
-                yield EvaluationView()
+                yield EvaluationView(plain=self.plain)
                 yield DifferencesView()
         yield Footer()
 
@@ -99,12 +103,16 @@ class CompareScreen(ChartScreen):
                 self.history[run].extend_all(batches)
                 if restarted or share == 1:
                     self._overviews.pop(run, None)
-            case RecipeArrived(run, values):
+            case RecipeArrived(run, values) if values:
                 self.values[run] = {key: value for key, value, _ in values}
-                named = list(zip(self.names, self.colours, strict=True))
+                named = list(zip(self.numbered, self.colours, strict=True))
                 self.query_one(DifferencesView).show(named, [self.values[run.path] for run in self.runs])
-            case EvaluationArrived(run, evaluation):
+            case EvaluationArrived(run, evaluation) if evaluation or not self._deleted(run):
                 self._take_evaluation(run, evaluation)
+
+    def _deleted(self, run: Path) -> bool:
+        """What is known of a run that was deleted stays on the screen."""
+        return run in self.facts and self.facts[run].state == "deleted"
 
     def on_news(self, event: Any) -> None:
         super().on_news(event)
@@ -140,12 +148,16 @@ class CompareScreen(ChartScreen):
 
     def _chart(self, metric: str, histories: list[History]) -> Chart:
         traces = [
-            Trace(name, positions_of(history, self.view.axis), history.curves[metric], ink, metric == "lr")
-            for name, ink, history in zip(self.names, self.colours, histories, strict=True)
+            Trace(
+                name, positions_of(history, self.view.axis), history.curves[metric], ink, metric == "lr", dash
+            )
+            for dash, (name, ink, history) in enumerate(
+                zip(self.numbered, self.colours, histories, strict=True)
+            )
             if metric in history.curves
         ]
         title = _TITLES.get(metric) or metric.replace("/", ": ").replace("_", " ")
-        return Chart("".join(c if c.isalnum() else "-" for c in metric), title, traces)
+        return Chart(_identifier(metric), title, traces)
 
     # -- panes -------------------------------------------------------------------------------
 
@@ -169,6 +181,12 @@ class CompareScreen(ChartScreen):
         for pane in PANES[1:]:
             self.query_one(f"#{pane}").display = pane in side
         self.query_one(PaneBar).show([*["curves"] * charts, *side])
+
+
+def _identifier(metric: str) -> str:
+    """Another one for every metric, and fit for an id."""
+    clean = re.sub(r"[^a-zA-Z0-9_]", "-", metric)
+    return clean if clean == metric else f"{clean}-{zlib.crc32(metric.encode()):x}"
 
 
 def _place(metric: str) -> tuple[int, str]:

@@ -49,12 +49,18 @@ class Side:
         return self.model == other.model and all(self.figure(*at) == other.figure(*at) for at in places)
 
 
-def sides(judged: list[Judged]) -> list[Side]:
-    """Every model once: what is the same in two runs is told without their names."""
+def sides(judged: list[Judged], plain: bool = False) -> list[Side]:
+    """Every model once: what is the same in two runs is told without their names.
+
+    A model has its mark in all runs, as a run has its colour; where there are no colours (`plain`), each has
+    a mark of its own.
+    """
+    models = list(dict.fromkeys(model for one in judged for model in one.evaluation.models))
     found: list[Side] = []
     for one in judged:
-        for mark, model in enumerate(one.evaluation.models):
-            ink = one.ink if one.ink is not None else _INKS.get(model, _OTHER_INK)
+        for model in one.evaluation.models:
+            ink = one.ink if one.ink is not None else _INKS.get(one.evaluation.kind(model), _OTHER_INK)
+            mark = len(found) if plain else models.index(model)
             side = Side(one.evaluation, model, f"{one.name} {model}".strip(), ink, mark)
             twin = next((index for index, other in enumerate(found) if side.same(other)), None)
             if twin is None:
@@ -76,19 +82,26 @@ class EvaluationView(Vertical):
     EvaluationView EvaluationTable { height: 3fr; min-height: 4; }
     """
 
-    def __init__(self, id: str = "evaluation") -> None:
+    def __init__(self, id: str = "evaluation", plain: bool = False) -> None:
         super().__init__(id=id)
+        self.plain = plain
         self.border_title = "evaluation: none yet"
         self._judged: list[Judged] = []
-        self._metrics: list[str] = []  # of the table's rows
-        self.metric: str | None = None
+        self._places: list[tuple[str, int]] = []  # metric and sampling steps of the table's rows
+        self._place: tuple[str, int] = ("", 0)
+
+    @property
+    def metric(self) -> str:
+        """Of the row under the cursor."""
+        return self._place[0]
 
     def compose(self) -> ComposeResult:
-        yield FrontierPlot()
+        yield FrontierPlot(dashed=self.plain)
         yield EvaluationTable(cursor_type="row", zebra_stripes=True)
 
     def on_mount(self) -> None:
         self._fill()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._fill())
 
     def show(self, judged: list[Judged]) -> None:
         self._judged = judged
@@ -97,8 +110,8 @@ class EvaluationView(Vertical):
 
     def _fill(self) -> None:
         """The table anew; its figures stand right under each other."""
-        self._metrics = []
-        shown = sides(self._judged)
+        self._places = []
+        shown = sides(self._judged, self.plain)
         names = list(dict.fromkeys(name for one in self._judged for name in one.evaluation.names))
         rows = [row for name in names for row in self._rows(name, shown)]
         headings = [Text("metric"), Text("K"), *map(self._heading, shown), Text(_FLOOR)]
@@ -110,8 +123,10 @@ class EvaluationView(Vertical):
         for title, *figures in rows:
             aligned = [to_the_right(cell, width) for cell, width in zip(figures, widths[1:], strict=True)]
             table.add_row(title, *aligned)
-        if self.metric in self._metrics:
-            table.move_cursor(row=self._metrics.index(self.metric))
+        same_metric = [row for row, (metric, _) in enumerate(self._places) if metric == self.metric]
+        if same_metric:  # the cursor stays where it was, as far as that is still there
+            there = self._place in self._places
+            table.move_cursor(row=self._places.index(self._place) if there else same_metric[0])
         self._draw_frontier()
 
     def _heading(self, side: Side) -> Text:
@@ -133,28 +148,29 @@ class EvaluationView(Vertical):
                 rows.append(
                     [Text(title, style="bold"), Text(str(steps)), *_cells(figures, direction), Text(real)]
                 )
-                self._metrics.append(name)
+                self._places.append((name, steps))
         return rows
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        if event.cursor_row < len(self._metrics) and self._metrics[event.cursor_row] != self.metric:
-            self.metric = self._metrics[event.cursor_row]
-            self._draw_frontier()
+        if event.cursor_row < len(self._places):
+            before, self._place = self.metric, self._places[event.cursor_row]
+            if self.metric != before:
+                self._draw_frontier()
 
     def _draw_frontier(self) -> None:
         plot = self.query_one(FrontierPlot)
-        plot.show(*frontier(self._judged, self.metric))
-        self.border_title = f"evaluation · {plot.title}" if self._metrics else "evaluation: none yet"
+        plot.show(*frontier(self._judged, self.metric, self.plain))
+        self.border_title = f"evaluation · {plot.title}" if self._places else "evaluation: none yet"
 
 
 def frontier(
-    judged: list[Judged], metric: str | None = None
+    judged: list[Judged], metric: str = "", plain: bool = False
 ) -> tuple[str, str, list[FrontierLine], float | None]:
     """What a FrontierPlot shows of a metric, by default the most telling: name, direction, lines, floor."""
     names = list(dict.fromkeys(name for one in judged for name in one.evaluation.names))
     metric = metric if metric in names else next(iter(names), "")
     lines = []
-    for side in sides(judged):
+    for side in sides(judged, plain):
         figures = [(k, side.figure(k, metric)) for k in side.evaluation.steps]
         points = tuple((k, known.mean) for k, known in figures if known is not None)
         lines.append(FrontierLine(side.name, points, side.ink, side.mark))
@@ -173,4 +189,6 @@ def _cells(figures: list[Figure | None], direction: str) -> list[Text]:
 
 
 def _figure(value: Figure) -> str:
-    return f"{figure(value.mean)} ±{figure(value.std)}" if value.std else figure(value.mean)
+    """As results.md has it: two digits of the deviation are plenty."""
+    deviation = f" ±{figure(float(f'{value.std:.2g}'))}" if value.std else ""
+    return figure(value.mean) + deviation

@@ -18,7 +18,7 @@ from di4c_cli.tui.widgets.plot import Cell, Label, Plot, legend_lines
 
 _DECADE = 10.0  # figures that span more than this factor get a logarithmic axis
 _MARGIN = 0.06  # share of the range above and below the figures
-MARKS = "●■▲◆▼✚"
+MARKS = "●■▲◆▼✚○□△◇▽✖"
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class FrontierLine:
 class FrontierPlot(Plot):
     """One metric over the number of sampling steps, which double from tick to tick."""
 
-    def __init__(self, id: str = "frontier") -> None:
+    def __init__(self, id: str = "frontier", dashed: bool = False) -> None:
         super().__init__(id=id)
-        self.title = ""
+        self.title, self.dashed = "", dashed
         self._lines_shown: tuple[FrontierLine, ...] = ()
         self._floor: float | None = None
         self._range: Range | None = None
@@ -64,14 +64,19 @@ class FrontierPlot(Plot):
         return [front if line.ink is None else palette[line.ink % len(palette)] for line in self._lines_shown]
 
     def _legend(self, width: int, height: int) -> list[Strip]:
-        entries = [(f"{_mark(line)} {line.name}", "") for line in self._lines_shown]
+        entries = [(line.name, "") for line in self._lines_shown]
+        marks = [_mark(line) for line in self._lines_shown]
         styles = [Style(color=colour.rich_color, bold=True) for colour in self._colours()]
         if self._floor is not None:
-            entries.append(("┄ real data", figure(self._floor)))
+            entries.append(("real data", figure(self._floor)))
+            marks.append("┄")
             styles.append(Style(color=self.colors[3].rich_color))
+        most = 2 if height >= 7 else 1
         return [
-            Strip([Segment(f"{name} {value}  ", styles[index]) for index, name, value in line]).crop(0, width)
-            for line in legend_lines(entries, width, 2 if height >= 9 else 1)
+            Strip(
+                [Segment(f"{marks[index]} {name} {value}  ", styles[index]) for index, name, value in line]
+            ).crop(0, width)
+            for line in legend_lines(entries, width, most, lead=2)
         ]
 
     def _share(self, steps: int) -> float:
@@ -86,15 +91,14 @@ class FrontierPlot(Plot):
     def _field(self, columns: int, rows: int) -> Callable[[int, int], Cell | None]:
         values, colours = self._range or Range(0, 1), self._colours()
         canvas = Canvas(columns, rows)
+        row = values.rows(canvas.rows)
         marks: dict[tuple[int, int], Cell] = {}
-
-        def row(value: float) -> int:
-            return round((1 - values.share(value)) * (canvas.rows - 1))
-
-        for ink, line in reversed(list(enumerate(self._lines_shown))):
+        # What several runs have in common lies below; of the others the first is on top.
+        order = sorted(enumerate(self._lines_shown), key=lambda pair: (pair[1].ink is not None, -pair[0]))
+        for ink, line in order:
             dots = [(round(self._share(k) * (canvas.columns - 1)), row(value)) for k, value in line.points]
             for start, end in pairwise(dots):
-                canvas.line(*start, *end, ink)
+                canvas.line(*start, *end, ink, ink if self.dashed else 0)
             style = Style(color=colours[ink].rich_color, bold=True)
             marks |= {(x // DOTS_X, y // DOTS_Y): (_mark(line), style) for x, y in dots}
         floor = None if self._floor is None else row(self._floor) // DOTS_Y

@@ -24,7 +24,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker
 
 from di4c_cli.tui.log_file import Line, LogFile, Look, Wanted, compile_filter, look
 from di4c_cli.tui.widgets import inks
@@ -197,7 +197,7 @@ class LogPane(Vertical):
         self._log = LogFile(path) if path is not None else None
         self._pattern: re.Pattern[str] | None = None
         self._found = Look()
-        self._worker: Worker[Look | None] | None = None
+        self._worker: Worker[Look | None] | None = None  # until its answer is taken
         self._again = False  # something else is wanted than what the worker looks for
 
     def compose(self) -> ComposeResult:
@@ -228,7 +228,7 @@ class LogPane(Vertical):
         """Look at the file now, or right after the look that is under way."""
         if self._log is None or not self._visible():
             return
-        self._again = self._worker is not None and not self._worker.is_finished
+        self._again = self._worker is not None
         if not self._again:
             wanted = self.query_one(LogView).wanted(self._pattern)
             read = partial(self._read, self._log, wanted, self._found.wanted)
@@ -249,8 +249,9 @@ class LogPane(Vertical):
         return look(log, wanted) if changed or wanted != answered else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker is not self._worker or event.state != WorkerState.SUCCESS:
+        if event.worker is not self._worker or not event.worker.is_finished:
             return
+        self._worker = None
         found: Look | None = event.worker.result
         if found is not None and found.wanted.pattern == self._pattern:
             self._found = found

@@ -23,7 +23,7 @@ from di4c_cli.tui.widgets.plot import Cell, Label, Plot, legend_lines
 _RAW = 0.65  # how far the raw curve fades into the background
 _SAMPLE = 2000  # values of a long curve that decide its range
 _WHEEL = 1.25
-_DASH = 3  # cells of its pattern before a name in the legend
+_DASH = 2  # cells of its pattern before a name in the legend
 _SLIDE = 0.1  # share of the window that one notch of a sideways wheel moves
 
 
@@ -47,7 +47,7 @@ class Trace:
     @property
     def placed(self) -> bool:
         """Its rows have positions of their own; where they tell no times, all of them stand at 0."""
-        return len(self.positions) == 1 or self.positions[-1] > self.positions[0]
+        return len(self.positions) <= 1 or self.positions[-1] > self.positions[0]
 
     def rows(self, span: Span) -> tuple[int, int]:
         """First row within the span, and the one after the last."""
@@ -194,6 +194,9 @@ class LossPlot(Plot):
                 head = samples[index] if lead else ""
                 segments += [Segment(f"{head}{name} ", marks[index]), Segment(f"{value}  ", bold)]
             strips.append(Strip(segments).crop(0, width))
+        used = len(strips[-1].text.rstrip())
+        if sum(map(len, lines)) < len(entries) and used < width:  # there are more than fit
+            strips[-1] = Strip([*strips[-1].crop(0, used), Segment("…")])
         return strips
 
     def _field(self, values: Range, columns: int, rows: int) -> Callable[[int, int], Cell | None]:
@@ -225,9 +228,10 @@ class LossPlot(Plot):
         """The raw and the smoothed curves; the first curve is drawn last, on top."""
         raw, smooth = Canvas(width, height), Canvas(width, height)
         row = values.rows(raw.rows)
-        for ink, trace in reversed(list(enumerate(self._traces))):
-            layers = [(smooth, trace.smooth)] if trace.placed else []
-            if layers and trace.smooth is not trace.curve.raw:
+        placed = [(ink, trace) for ink, trace in enumerate(self._traces) if trace.placed]
+        for ink, trace in reversed(placed):
+            layers = [(smooth, trace.smooth)]
+            if trace.smooth is not trace.curve.raw:
                 layers.insert(0, (raw, trace.curve.raw))
             for canvas, column in layers:
                 shown = column.positive() if values.log else column

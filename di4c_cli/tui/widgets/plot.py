@@ -108,10 +108,10 @@ def legend_lines(
     """
     longest = max(len(name) for name, _ in entries)
     lines: list[list[tuple[int, str, str]]] = [[]]
-    for length in range(longest, 1, -1):
+    for length in range(longest, 0, -1):
         lines, used = [[]], 0
         for index, (name, value) in enumerate(entries):
-            name = name if len(name) <= length else name[: length - 1].rstrip() + "…"
+            name = shortened(name, length)
             size = lead + len(name) + len(value) + 3
             if used and used + size - 2 > width:
                 lines.append([])
@@ -121,3 +121,13 @@ def legend_lines(
         if len(lines) <= most:
             return lines
     return lines[:most]
+
+
+def shortened(name: str, length: int) -> str:
+    """Cut in the middle: many names differ at their ends only."""
+    if len(name) <= length:
+        return name
+    if length < 3:
+        return name[:length].rstrip()
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
