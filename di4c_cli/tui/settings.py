@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import get_type_hints
 
 SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_LONGEST = 2**14  # bytes
 
 
 def settings_path() -> Path:
     """$XDG_STATE_HOME/di4c/monitor.json, by default below ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "di4c" / "monitor.json"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # then it does not count, says the specification
+        try:
+            state = Path("~/.local/state").expanduser()
+        except RuntimeError:  # a user without a home: nothing can be remembered
+            state = Path(os.devnull)
+    return state / "di4c" / "monitor.json"
+
+
+def _read(path: Path) -> bytes:
+    """As much as settings can be; of a pipe or a device that stands there instead, nothing."""
+    if not path.is_file():
+        return b""
+    with open(path, "rb") as file:
+        return file.read(_LONGEST)
 
 
 @dataclass
@@ -37,7 +51,7 @@ class Settings:
     @classmethod
     def load(cls, path: Path) -> "Settings":
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(_read(path))
         except (OSError, ValueError, RecursionError):
             return cls()
         settings = cls()

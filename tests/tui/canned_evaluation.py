@@ -17,7 +17,7 @@ def evaluation(
     seeds: Sequence[int] = (0,),
     weights: Sequence[float | None] = (None,),
 ) -> dict[str, Any]:
-    """The content of a results.json. `name`: another student for another name; the teacher is always the same.
+    """The content of a results.json. Another `name`, another student; the teacher is always the same.
 
     A hybrid has no figures at one step.
     """
@@ -29,12 +29,8 @@ def evaluation(
                     noise = random.Random(f"{'' if model == 'teacher' else name} {model} {weight} {k} {seed}")
                     quality = (4 if model == "teacher" else 1) / k + noise.random() / 5
                     metrics = {"fd_test": quality, "fd": 0.9 * quality, "precision": 1 - quality / 8}
-                    rows.append(
-                        {
-                            **{"model": model, "steps": k, "nfe": k, "num": 100, "seed": seed},
-                            **{"guidance": weight, "metrics": metrics, "seconds_per_sample": 1e-3},
-                        }
-                    )
+                    cell = {"model": model, "steps": k, "nfe": k, "num": 100, "seed": seed}
+                    rows.append(cell | {"guidance": weight, "metrics": metrics, "seconds_per_sample": 1e-3})
     return {
         "source": f"{name}/final",
         "reference": {"fd_test": 0.25, "fd": 0.125},

@@ -262,8 +262,6 @@ def test_a_model_has_its_mark_in_all_runs_and_its_own_without_colours(tmp_path: 
 def test_what_runs_have_in_common_lies_below(tmp_path: Path) -> None:
     """A student that is no better than its teacher hides it, rather than the other way round."""
     lazy = evaluation("b", models=("teacher", "student"))
-    for row in lazy["rows"]:
-        row["metrics"]["fd_test"] += 1e-9 * (row["model"] == "student")
     teacher = {row["steps"]: row["metrics"]["fd_test"] for row in lazy["rows"] if row["model"] == "teacher"}
     for row in lazy["rows"]:
         row["metrics"]["fd_test"] = teacher[row["steps"]] + 1e-9 * (row["model"] == "student")

@@ -16,8 +16,9 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from di4c_cli.tui.log_file import BLOCK, LONGEST, LogFile, compile_filter
-from di4c_cli.tui.widgets import PALETTE, log_view
-from di4c_cli.tui.widgets.log_view import LogPane, LogView
+from di4c_cli.tui.widgets import PALETTE, log_pane
+from di4c_cli.tui.widgets.log_pane import LogPane
+from di4c_cli.tui.widgets.log_view import LogView
 
 
 def read_all(log: LogFile) -> LogFile:
@@ -249,7 +250,7 @@ def test_a_filter_that_matches_everywhere_takes_no_memory_either(large: Path) ->
 
 
 class PaneApp(App[None]):
-    CSS = "LogPane { height: 1fr; }"
+    CSS = "LogPane { height: 1fr; border: round white; padding: 0 0 0 1; }"
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()
@@ -499,7 +500,7 @@ def test_another_file_is_shown(tmp_path: Path) -> None:
 
 
 def test_polls_in_quick_succession_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_view, "PERIOD", 60)
+    monkeypatch.setattr(log_pane, "PERIOD", 60)
     path = tmp_path / "log.txt"
     path.touch()
 
@@ -518,8 +519,8 @@ def test_polls_in_quick_succession_lose_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_end_of_a_large_file_is_there_at_once(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_view, "PERIOD", 60)  # it does not wait for the next look
-    monkeypatch.setattr(log_view, "_LOOK", 0.1)
+    monkeypatch.setattr(log_pane, "PERIOD", 60)  # it does not wait for the next look
+    monkeypatch.setattr(log_pane, "_LOOK", 0.1)
 
     async def main() -> None:
         app = PaneApp(large)
@@ -546,7 +547,7 @@ def test_the_end_of_a_large_file_is_there_at_once(large: Path, monkeypatch: pyte
 
 
 def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_view, "PERIOD", 0.1)
+    monkeypatch.setattr(log_pane, "PERIOD", 0.1)
     path = tmp_path / "log.txt"
     path.write_text(numbered(*range(100)))
     painted = []
@@ -564,7 +565,7 @@ def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_looks_only_while_it_is_to_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_view, "PERIOD", 0.1)
+    monkeypatch.setattr(log_pane, "PERIOD", 0.1)
     path = tmp_path / "log.txt"
     path.write_text(numbered(0))
 

@@ -15,6 +15,7 @@ from di4c_cli.runs import RunDirectory
 from di4c_cli.tui.app import MonitorApp
 from di4c_cli.tui.axis import duration, figure
 from di4c_cli.tui.frame import screen_text, settle
+from di4c_cli.tui.widgets.runs_table import RunsTable
 
 QUICK = [
     *("network.width=16", "teacher.train.steps=20", "teacher.train.batch_size=16", "preview.num=4"),
@@ -52,7 +53,8 @@ def test_the_list_agrees_with_runs(program: Program) -> None:
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
         await press(app, pilot, "escape")
-        shown = {Path(row[1]).name: row for row in cells(app.screen.query_one(DataTable))}
+        rows = app.screen.query_one(RunsTable).rows
+        shown = {Path(path).name: [text for text, _ in row] for path, row in rows.items()}
         assert shown.keys() == told.keys()
         for name, (_, _, state, step, _, loss, speed, recipe, role, _) in shown.items():
             run = told[name]

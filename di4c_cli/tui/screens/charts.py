@@ -12,7 +12,7 @@ from di4c_cli.tui.screens import FollowScreen, Tail
 from di4c_cli.tui.series import History
 from di4c_cli.tui.settings import SMOOTHING, Settings
 from di4c_cli.tui.view import View, whole_span
-from di4c_cli.tui.widgets.log_view import LogPane
+from di4c_cli.tui.widgets.log_pane import LogPane
 from di4c_cli.tui.widgets.loss_plot import LossPlot, Trace
 from di4c_cli.tui.widgets.plot import Plot
 from di4c_cli.tui.widgets.recipe_view import FilteredTable

@@ -32,7 +32,7 @@ from di4c_cli.tui.tail import RunTail
 from di4c_cli.tui.view import positions_of
 from di4c_cli.tui.widgets.evaluation_view import EvaluationView, Judged, frontier
 from di4c_cli.tui.widgets.frontier import FrontierPlot
-from di4c_cli.tui.widgets.log_view import LogPane
+from di4c_cli.tui.widgets.log_pane import LogPane
 from di4c_cli.tui.widgets.loss_plot import LossPlot, Trace
 from di4c_cli.tui.widgets.pane_bar import PaneBar
 from di4c_cli.tui.widgets.recipe_view import RecipeView

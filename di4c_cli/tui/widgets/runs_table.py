@@ -17,6 +17,7 @@ COLUMNS = ("", "run", "state", "step", "done", "loss", "speed", "recipe", "role"
 _NUMBERS = {"step", "done", "loss", "speed", "age"}
 _GAP = 2  # blank columns between two columns
 _SLACK = 4  # cells by which a column may be wider than it has to be: figures change, columns should not
+_SIDEWAYS = 8  # cells that left and right scroll
 Cell = tuple[str, Style]
 Row = tuple[Cell, ...]
 
@@ -110,6 +111,12 @@ class RunsTable(ScrollView, can_focus=True):
 
     def action_last(self) -> None:
         self._choose(len(self._keys) - 1)
+
+    def action_scroll_left(self) -> None:
+        self.scroll_to(x=self.scroll_x - _SIDEWAYS, animate=False)
+
+    def action_scroll_right(self) -> None:
+        self.scroll_to(x=self.scroll_x + _SIDEWAYS, animate=False)
 
     def action_open(self) -> None:
         if key := self.under_cursor:
