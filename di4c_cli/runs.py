@@ -133,10 +133,11 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _folders(path: "os.PathLike[str]") -> list["os.DirEntry[str]"]:
+def _within(folder: str) -> list[str]:
+    """The paths in a folder; none where it is no folder, or is being deleted."""
     try:
-        with os.scandir(path) as entries:
-            return [entry for entry in entries if entry.is_dir()]
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries]
     except OSError:
         return []
 
@@ -195,10 +196,10 @@ class RunDirectory:
         root = root or runs_root()
         # Not by Path.glob: there may be thousands, and the monitor looks again and again.
         found = [
-            (moment, folder.path)
-            for recipe in _folders(root)
-            for folder in _folders(recipe)
-            if (moment := _written(f"{folder.path}/status.json")) is not None
+            (moment, path)
+            for recipe in _within(str(root))
+            for path in _within(recipe)
+            if (moment := _written(f"{path}/status.json")) is not None
         ]
         return [cls(Path(path)) for _, path in sorted(found)]
 
@@ -222,7 +223,7 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """`<recipe>/<role>-<n>`, the short name people type."""
-        return f"{self.path.parent.name}/{self.path.name}"
+        return one_line(f"{self.path.parent.name}/{self.path.name}")
 
     @property
     def metrics_path(self) -> Path:

@@ -113,7 +113,8 @@ class Program:
         own = {name: value for name, value in os.environ.items() if not name.startswith("DI4C_")}
         fixed = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "dumb"}
         fixed |= {"http_proxy": NOWHERE, "https_proxy": NOWHERE}
-        return own | fixed | {"DI4C_RUNS": str(self.runs)} | more
+        places = {"DI4C_RUNS": str(self.runs), "XDG_STATE_HOME": str(self.home / "state")}
+        return own | fixed | places | more
 
 
 class Warm:

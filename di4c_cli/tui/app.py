@@ -1,5 +1,6 @@
 """The monitor application: screens over run directories, keys that hold everywhere."""
 
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ from di4c_cli.tui.screens.stop_run import StopRunScreen
 from di4c_cli.tui.settings import Settings, settings_path
 from di4c_cli.tui.tail import RunsTail
 from di4c_cli.tui.widgets import Colours
+
+_PULSE = 2.0  # seconds between looks whether the terminal is still there
 
 
 class MonitorApp(App[None]):
@@ -68,6 +71,13 @@ class MonitorApp(App[None]):
             self.open_run(self.chosen[0])
         elif self.chosen:
             self.compare(self.chosen)
+        if not self.is_headless:
+            self.set_interval(_PULSE, self._leave_with_the_terminal)
+
+    def _leave_with_the_terminal(self) -> None:
+        """A terminal that is gone gives nothing but ends of file, and Textual would read them for ever."""
+        if not sys.__stdin__.isatty():
+            self.exit(return_code=1)
 
     def on_unmount(self) -> None:
         self.settings.theme = self.theme

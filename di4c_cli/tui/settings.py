@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
+from di4c_cli.runs import write_text_atomic
+
 SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _LONGEST = 2**14  # bytes
 
@@ -68,10 +70,8 @@ class Settings:
 
     def save(self, path: Path) -> None:
         """Forgotten where it cannot be written: that is no reason to trouble anybody."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            write_text_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
         except OSError:
             return

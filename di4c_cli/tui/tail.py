@@ -30,13 +30,12 @@ from di4c_cli.tui.series import batches, number
 
 def read_facts(run: RunDirectory, figures: dict[str, Any]) -> RunFacts:
     """The run's status and its newest figures as clean facts."""
-    name = one_line(run.name)
     if not RunDirectory.is_run(run.path):
-        return RunFacts(path=run.path, name=name, message="no run here yet")
+        return RunFacts(path=run.path, name=run.name, message="no run here yet")
     status = run.status()
     return RunFacts(
         path=run.path,
-        name=name,
+        name=run.name,
         state=status.visible_state,
         recipe=status.recipe or one_line(run.path.parent.name),
         role=status.role,
@@ -113,7 +112,7 @@ class RunTail:
             folders = {int(path.name.removeprefix("step-")): path for path in self.run.samples()}
         except OSError:  # the run is being deleted
             return []
-        if folders and not preview_files(folders[max(folders)]):  # just made, nothing in it yet
+        while folders and not preview_files(folders[max(folders)]):  # just made, nothing in it yet
             del folders[max(folders)]
         if not folders:
             return []
@@ -200,11 +199,7 @@ class RunsTail:
         self._known: dict[str, tuple[object, RunFacts]] = {}  # by path: what was read, and what it said
 
     def poll(self) -> list[Any]:
-        try:
-            runs = RunDirectory.find_all(self.root)
-        except OSError:  # the root is being deleted; the next poll will see
-            return []
-        self._known = {str(run.path): self._look(run) for run in runs}
+        self._known = {str(run.path): self._look(run) for run in RunDirectory.find_all(self.root)}
         return [RunsListed(tuple(sorted((facts for _, facts in self._known.values()), key=_newest_first)))]
 
     def _look(self, run: RunDirectory) -> tuple[object, RunFacts]:

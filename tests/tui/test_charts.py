@@ -145,13 +145,18 @@ def test_what_a_logarithmic_axis_sees_of_a_column_grows_with_it() -> None:
 
 
 def test_every_chart_tells_its_scale_by_two_labels(tmp_path: Path) -> None:
+    ranges = [(6.1, 9.3), (0.1, 1.9), (-2.4, 0.9), (130.0, 980.0), (2e-9, 1.9e-3), (-4.9, -0.1)]
+    run, other = make_run(tmp_path, rows=0), make_run(tmp_path, rows=0)
+    for end in (0, 1):
+        run.append_metrics({"step": end} | {f"m{n}": ends[end] for n, ends in enumerate(ranges)})
+
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        for size in ((120, 40), (160, 50), (80, 24), (40, 14)):
+        for size in ((120, 40), (110, 24), (80, 24), (40, 14)):
             await pilot.resize_terminal(*size)
             await press(app, pilot, "y")
             assert [plot.id for plot in plots(app) if sum("┤" in s.text for s in plot.draw()) < 2] == [], size
 
-    drive(watch(make_run(tmp_path, previews=())), act)
+    drive(watch(run, other), act)
 
 
 # -- the x axis --------------------------------------------------------------------------------

@@ -1,23 +1,19 @@
-"""Long histories, many runs, and what it costs to watch."""
+"""Long histories and many runs: how soon they are there, and what they take."""
 
 import asyncio
 import json
 import os
-import pty
-import select
 import shutil
-import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from canned_run import make_run, training_row
 from driving import drive, press, refresh, watch
+from terminal import terminal
 from textual.pilot import Pilot
 
 from di4c_cli.runs import RunDirectory
@@ -29,8 +25,36 @@ from di4c_cli.tui.screens.runs import RunsScreen
 from di4c_cli.tui.settings import Settings
 from di4c_cli.tui.tail import RunsTail
 
-MILLION = 1_000_000
+MILLION, CROWD = 1_000_000, 3000
 TRIES = 4  # of what must be quick, on machines that do other things as well
+NEWEST = training_row(1000, 1000, "student")
+MEASURED = """
+import atexit, json, runpy, sys, time
+def tell():
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(json.dumps([int(peak.split()[1]), time.process_time()]), file=sys.stderr)
+atexit.register(tell)
+runpy.run_module("di4c_cli", run_name="__main__", alter_sys=True)
+"""
+"""`di4c`, which says at its end how much memory it had, in KiB, and its seconds of processor time."""
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+
+
+def best_of(limit: float, measure: Callable[[], float]) -> None:
+    """One of some tries takes less than `limit` seconds."""
+    taken: list[float] = []
+    while not taken or taken[-1] >= limit:
+        assert len(taken) < TRIES, f"took {taken} seconds"
+        taken.append(measure())
+
+
+def own_time(passed: float, used: float) -> float:
+    """Of the time that has passed; on a machine with more to do than processors, what was used of it."""
+    return used if os.getloadavg()[0] > (os.cpu_count() or 1) else passed
+
+
+# -- a million lines ---------------------------------------------------------------------------
 
 
 def write_history(run: RunDirectory, rows: int) -> None:
@@ -53,47 +77,66 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]
     shutil.rmtree(folder)
 
 
+@linux
 def test_a_million_lines_open_in_two_seconds_and_300_mb(long_run: RunDirectory) -> None:
-    command = [sys.executable, "-m", "di4c_cli", "monitor", str(long_run.path), "--once"]
-    seconds = []
-    for _ in range(TRIES):
+    def measure() -> float:
         began = time.monotonic()
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "120"}
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, "monitor", long_run.path, "--once"],
+            capture_output=True,
+            encoding="utf-8",
+            env=os.environ | {"COLUMNS": "120", "PYTHONIOENCODING": "utf-8"},
         )
-        text = process.stdout.read()
-        process.stdout.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds.append(time.monotonic() - began)
-        assert process.returncode == 0
-        assert usage.ru_maxrss < 300 * 1024
-        assert "step 1,000,000" in text  # the whole range is there, and the newest figures
-        assert f"loss {figure(training_row(1000, 1000, 'student')['loss'])}" in text
-        if seconds[-1] < 2:
-            return
-    pytest.fail(f"took {seconds} seconds")
+        passed = time.monotonic() - began
+        assert done.returncode == 0, done.stderr
+        peak, used = json.loads(done.stderr)
+        assert peak < 300 * 1024
+        assert "step 1,000,000" in done.stdout  # the whole range is there, and the newest figures
+        assert f"loss {figure(NEWEST['loss'])}" in done.stdout
+        assert f"datapoint {figure(NEWEST['loss/datapoint'])}" in done.stdout
+        return own_time(passed, used)
+
+    best_of(2.0, measure)
+
+
+@linux
+@pytest.mark.slow
+def test_a_million_lines_are_read_while_one_looks(long_run: RunDirectory) -> None:
+    with terminal("monitor", long_run.path) as opened:
+        began = time.monotonic()
+        while not opened.shows("datapoint"):
+            time.sleep(0.02)
+        assert own_time(time.monotonic() - began, opened.cpu()) < 2
+        used = -1.0
+        while opened.cpu() - used > 0.2:  # it reads
+            used = opened.cpu()
+            time.sleep(1)
+        assert opened.shows("reading ")
+        assert opened.peak() < 300 * 2**20
+        painted = len(opened.frames)
+        opened.press("sy+")
+        time.sleep(2)
+        assert len(opened.frames) > painted  # and answers its keys
+        assert opened.peak() < 300 * 2**20
 
 
 @pytest.mark.slow
-def test_a_million_lines_are_read_behind_their_overview(long_run: RunDirectory) -> None:
+def test_the_curves_of_a_million_lines_are_those_of_the_full_series(long_run: RunDirectory) -> None:
     async def main() -> None:
         app = watch(long_run)
-        began = time.monotonic()
         async with app.run_test(size=(120, 40)) as pilot:
-            while "datapoint" not in screen_text(app):
-                await pilot.pause(0.02)
-            assert time.monotonic() - began < 2
-            assert "reading " in screen_text(app)
-            while "reading " in (text := screen_text(app)):
+            while len(app.screen.history.steps) < MILLION:
                 await pilot.pause(0.2)
+            text = await settle(app, pilot)
             history = app.screen.history
-            assert (len(history.steps), history.last_step) == (MILLION, MILLION)
-            assert history.curves["loss"].raw.values[999_999] == pytest.approx(
-                training_row(1000, 1000, "student")["loss"], rel=1e-6
-            )
+            assert history.last_step == MILLION
+            losses = history.curves["loss"].raw.values
+            for step in (1, 2, 77, 1000):
+                expected = training_row(step, 1000, "student")["loss"]
+                same = losses[step - 1 :: 1000]
+                assert min(same) == max(same) == pytest.approx(expected, rel=1e-6)
+            assert "reading" not in text
             assert "step 1,000,000" in text
-            await press(app, pilot, "s", "+", "y")
 
     asyncio.run(main())
 
@@ -122,148 +165,54 @@ def test_an_overview_is_shown_until_all_is_read(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """3000 finished runs."""
     root = tmp_path_factory.mktemp("crowd")
     one = make_run(root, rows=5, previews=(), state="finished", step=1000)
-    for number in range(2, 3001):
+    contents = {name: (one.path / name).read_bytes() for name in ("status.json", "metrics.jsonl")}
+    for number in range(2, CROWD + 1):
         folder = root / f"recipe-{number % 40}" / f"student-{number}"
         folder.mkdir(parents=True)
-        for name in ("status.json", "metrics.jsonl"):
-            shutil.copy(one.path / name, folder / name)
-    return root
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    yield root
+    shutil.rmtree(root)
 
 
-def test_thousands_of_runs_are_listed_filtered_and_cheap(crowd: Path) -> None:
+def test_a_look_at_thousands_of_runs_without_news_is_cheap(crowd: Path) -> None:
     tail = RunsTail(crowd)
-    tail.poll()
-    began = time.process_time()
     (listed,) = tail.poll()
-    assert len(listed.runs) == 3000
-    assert time.process_time() - began < 0.5
+    assert len(listed.runs) == CROWD
 
-    async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        assert isinstance(app.screen, RunsScreen)
-        assert "3000 runs below" in screen_text(app)
-        text = await press(app, pilot, "slash", *"recipe-7 finished", "enter")
-        assert "75 of 3000 runs" in text
-        await press(app, pilot, "end", "escape")
-        began, used = time.monotonic(), time.process_time()
-        await pilot.pause(3)
-        assert time.process_time() - used < 0.2 * (time.monotonic() - began)
+    def measure() -> float:
+        began = time.process_time()
+        assert tail.poll() == [listed]
+        return time.process_time() - began
 
-    app = MonitorApp(crowd, plain=True, settings=Settings())
-    app.chosen = ()
+    best_of(0.1, measure)
 
+
+def test_thousands_of_runs_are_soon_listed_filtered_and_cheap_to_watch(crowd: Path) -> None:
     async def main() -> None:
+        app = MonitorApp(crowd, (RunDirectory(crowd / "digits" / "student-1"),), settings=Settings())
         async with app.run_test(size=(120, 40)) as pilot:
-            app.screen.open_first = False
-            if not isinstance(app.screen, RunsScreen):
-                await pilot.press("escape")
-            while "3000 runs" not in screen_text(app):
-                await pilot.pause(0.05)
             await settle(app, pilot)
-            await act(app, pilot)
+            began, used = time.monotonic(), time.process_time()
+            await pilot.press("escape")
+            assert isinstance(app.screen, RunsScreen)
+            while "3,000 runs" not in screen_text(app):
+                await pilot.pause(0.01)
+            assert own_time(time.monotonic() - began, time.process_time() - used) < 2
+            used = time.process_time()
+            assert "75 of 3,000 runs" in await press(app, pilot, "slash", *"recipe-7", "enter")
+            assert time.process_time() - used < 3  # some of it are the waits of this test
+            await press(app, pilot, "escape", "end")
+            for _ in range(TRIES):
+                began, used = time.monotonic(), time.process_time()
+                await pilot.pause(5)
+                share = (time.process_time() - used) / (time.monotonic() - began)
+                if share < 0.05:
+                    return
+            pytest.fail(f"{100 * share:.0f}% of a core")
 
     asyncio.run(main())
-
-
-# -- what it costs to watch --------------------------------------------------------------------
-
-
-class Watched:
-    """`di4c monitor` on a terminal of its own, and what it writes there."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.process, self.terminal = self._start(run)
-        self.moments: list[float] = []  # when it wrote something
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    @staticmethod
-    def _start(run: RunDirectory) -> tuple["subprocess.Popen[bytes]", int]:
-        import fcntl
-        import termios
-
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "di4c_cli", "monitor", str(run.path)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
-            start_new_session=True,
-        )
-        os.close(theirs)
-        return process, ours
-
-    def _read(self) -> None:
-        while self.process.poll() is None:
-            if select.select([self.terminal], [], [], 0.2)[0]:
-                try:
-                    if os.read(self.terminal, 2**16):
-                        self.moments.append(time.monotonic())
-                except OSError:
-                    return
-
-    def press(self, keys: str) -> None:
-        os.write(self.terminal, keys.encode())
-
-    def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def close(self) -> int:
-        """Leave it; its exit code."""
-        try:
-            self.press("q")
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            os.close(self.terminal)
-
-
-def frames(moments: list[float]) -> int:
-    """Writes that belong together are one frame."""
-    return sum(later - earlier > 0.03 for earlier, later in pairwise(moments))
-
-
-def listing(folder: Path) -> list[tuple[str, int, int]]:
-    return sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*"))
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
-def test_watching_a_run_that_writes_20_lines_a_second(tmp_path: Path, seconds: int) -> None:
-    run = make_run(tmp_path, step=600, steps=5000, rows=300)
-    status = run.status()
-    watched = Watched(run)
-    try:
-        began = time.monotonic()
-        step, marks = 600, []
-        while (passed := time.monotonic() - began) < seconds + 4:
-            step += 1
-            run.append_metrics(training_row(step, 5000, "student"))
-            if step % 5 == 0:
-                status.step, status.elapsed = step, passed
-                run.write_status(status)
-            if passed > 4 and not marks:  # it has started
-                marks = [watched.cpu(), time.monotonic()]
-                watched.moments.clear()
-            time.sleep(max(0.0, began + (step - 600) * 0.05 - time.monotonic()))
-        share = (watched.cpu() - marks[0]) / (time.monotonic() - marks[1])
-        painted = frames(watched.moments) / (time.monotonic() - marks[1])
-        maps = Path(f"/proc/{watched.process.pid}/maps").read_text()
-        before = listing(run.path)
-        watched.press("sy1122]3456+-0xp")
-        time.sleep(1)
-        assert listing(run.path) == before
-    finally:
-        code = watched.close()
-    assert code == 0
-    assert share < 0.05
-    assert 0.2 < painted <= 4.2
-    assert "torch" not in maps
-    assert "numpy" not in maps

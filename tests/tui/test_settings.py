@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,9 +49,21 @@ def test_how_it_is_looked_at_is_remembered(tmp_path: Path) -> None:
 
 def test_the_path_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_path() == tmp_path / "state" / "di4c" / "monitor.json"
-    monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
+    for unset in ("", "relative/to/nothing"):
+        monkeypatch.setenv("XDG_STATE_HOME", unset)
+        assert settings_path() == Path("/home/somebody/.local/state/di4c/monitor.json")
+    monkeypatch.delenv("XDG_STATE_HOME")
     assert settings_path() == Path("/home/somebody/.local/state/di4c/monitor.json")
+
+
+def test_a_user_without_a_home_has_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nobody is known by that number
+    Settings(theme="nord").save(settings_path())
+    assert Settings.load(settings_path()) == Settings()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -59,6 +72,8 @@ def test_the_path_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.Monkey
         "", "{", "[]", "null", "[" * 100_000, '"text"', "\x00\xff",
         json.dumps({name: {"deep": []} for name in asdict(Settings())}),
         json.dumps(dict.fromkeys(asdict(Settings()), None)),
+        '{"smoothing": 1' + 5000 * "0" + "}",
+        '{"theme": "nord", "more": "' + 100_000 * "x" + '"}',
         json.dumps({"smoothing": True, "columns": "2", "theme": 3, "unknown": 1}),
     ],
 )  # fmt: skip
@@ -66,6 +81,17 @@ def test_a_damaged_file_changes_nothing(tmp_path: Path, content: str) -> None:
     path = tmp_path / "monitor.json"
     path.write_text(content, encoding="latin-1")
     assert Settings.load(path) == Settings()
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    pipe, folder, endless = tmp_path / "pipe", tmp_path / "folder", tmp_path / "endless"
+    os.mkfifo(pipe)  # to read it would be to wait for a writer
+    folder.mkdir()
+    endless.symlink_to("/dev/zero")
+    for path in (pipe, folder, endless):
+        assert Settings.load(path) == Settings()
+    Settings(theme="nord").save(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "folder", "endless"}
 
 
 def test_values_out_of_range_are_brought_back(tmp_path: Path) -> None:

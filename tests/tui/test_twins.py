@@ -1,6 +1,8 @@
 """Everything the monitor shows can be had by a command, and the figures agree."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from program import Program
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from di4c_cli.runs import RunDirectory
+from di4c_cli.runs import RunDirectory, age
 from di4c_cli.tui.app import MonitorApp
 from di4c_cli.tui.axis import duration, figure
 from di4c_cli.tui.frame import screen_text, settle
@@ -56,10 +58,12 @@ def test_the_list_agrees_with_runs(program: Program) -> None:
         rows = app.screen.query_one(RunsTable).rows
         shown = {Path(path).name: [text for text, _ in row] for path, row in rows.items()}
         assert shown.keys() == told.keys()
-        for name, (_, _, state, step, _, loss, speed, recipe, role, _) in shown.items():
+        for name, (_, _, state, step, done, loss, speed, recipe, role, ago) in shown.items():
             run = told[name]
             assert (state, recipe, role) == (f"● {run['state']}", run["recipe"], run["role"])
             assert step == f"{run['step']:,}/{run['steps']:,}"
+            assert done == f"{100 * run['step'] / run['steps']:.0f}%"
+            assert ago == ("now" if time.time() - run["updated"] < 60 else age(run["updated"]))
             assert (loss, speed) == (figure(run["loss"]), f"{figure(run['samples_per_s'])}/s")
 
     drive(watch(student(program)), act)
@@ -145,8 +149,6 @@ def test_export_has_the_rows_of_the_curves(program: Program) -> None:
 
 
 def test_a_copied_run_reads_the_same(program: Program, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(program.runs / "digits", tmp_path / "elsewhere" / "digits")
     copy = RunDirectory(tmp_path / "elsewhere" / "digits" / "student-1")
     texts: list[str] = []

@@ -49,6 +49,7 @@ class RunsScreen(FollowScreen):
         self.marked: dict[str, None] = {}  # paths, in the order in which they were marked
         self._runs: tuple[RunFacts, ...] = ()
         self._drawn: dict[str, tuple[object, Row]] = {}  # rows by path, and what they were made of
+        self._told = ""
 
     def compose(self) -> ComposeResult:
         yield Static(id="runs-title", markup=False)
@@ -74,8 +75,13 @@ class RunsScreen(FollowScreen):
     def _draw(self) -> None:
         words = self.query_one(FilterLine).value.lower().split()
         shown = [facts for facts in self._runs if all(word in _searched(facts) for word in words)]
-        self.query_one("#runs-title", Static).update(self._title(len(shown), bool(words)))
+        self._tell(self._title(len(shown), bool(words)))
         self.query_one(RunsTable).show({str(facts.path): self._row(facts) for facts in shown})
+
+    def _tell(self, title: str) -> None:
+        if title != self._told:  # to set it is to repaint it
+            self._told = title
+            self.query_one("#runs-title", Static).update(title)
 
     def _row(self, facts: RunFacts) -> Row:
         """The cells of a run, made anew only where they say something else."""
@@ -89,10 +95,10 @@ class RunsScreen(FollowScreen):
         num, root = len(self._runs), one_line(str(self.root))
         if not num:
             return f"no runs below {root} yet; start one: n, or di4c distill digits"
-        of = f"{shown} of " if filtered else ""
+        of = f"{shown:,} of " if filtered else ""
         marked = len(self._marked_runs())
         note = f" · {marked} marked, c compares them" if marked else ""
-        return f"{of}{num} run{'s' if num > 1 else ''} below {root}{note}"
+        return f"{of}{num:,} run{'s' if num > 1 else ''} below {root}{note}"
 
     def _new_row(self, facts: RunFacts) -> Row:
         done = share_done(facts)

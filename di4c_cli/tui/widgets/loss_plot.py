@@ -195,8 +195,8 @@ class LossPlot(Plot):
                 segments += [Segment(f"{head}{name} ", marks[index]), Segment(f"{value}  ", bold)]
             strips.append(Strip(segments).crop(0, width))
         used = len(strips[-1].text.rstrip())
-        if sum(map(len, lines)) < len(entries) and used < width:  # there are more than fit
-            strips[-1] = Strip([*strips[-1].crop(0, used), Segment("…")])
+        if sum(map(len, lines)) < len(entries) and used + 1 < width:  # there are more than fit
+            strips[-1] = Strip([*strips[-1].crop(0, used), Segment(" …")])
         return strips
 
     def _field(self, values: Range, columns: int, rows: int) -> Callable[[int, int], Cell | None]:

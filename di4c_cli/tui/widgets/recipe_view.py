@@ -51,9 +51,7 @@ class FilteredTable(Vertical):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.fill())
 
     def fill(self) -> None:
-        """The table anew, as soon as there is one."""
-        if not self.is_mounted:
-            return
+        """The table anew."""
         words = self.query_one(Input).value.lower().split()
         rows = self.rows()
         shown = [row for row in rows if all(word in _plain(row) for word in words)]
@@ -105,7 +103,8 @@ class RecipeView(FilteredTable):
     def show(self, values: Sequence[tuple[str, str, str]]) -> None:
         """Key, value and origin of each."""
         self._values = values
-        self.fill()
+        if self.is_mounted:
+            self.fill()
 
     def columns(self) -> Sequence[str]:
         return ("key", "value", "origin")
@@ -140,7 +139,8 @@ class DifferencesView(FilteredTable):
         self.border_title = "recipes: none yet" if known < 2 else "recipes: the same values"
         if different_keys(values):
             self.border_title = "recipes: what differs"
-        self.fill()
+        if self.is_mounted:
+            self.fill()
 
     def columns(self) -> Sequence[str]:
         return ("key", *(name for name, _ in self._names))
