@@ -383,33 +383,34 @@ def test_c_changes_the_number_of_columns(tmp_path: Path) -> None:
     drive(watch(make_run(tmp_path, previews=()), settings=Settings(side="")), act, (120, 50))
 
 
-@pytest.mark.parametrize("size", [(99, 24), (120, 11), (1, 1)])
-def test_columns_in_a_small_terminal_change_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_columns_in_a_small_terminal_change_nothing(tmp_path: Path) -> None:
     settings = Settings()
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        before = [plot.region for plot in plots(app)]
-        for number in (3, 4, 1, 2):
-            await press(app, pilot, "c")
-            assert settings.columns == number
-            assert [plot.region for plot in plots(app)] == before
-        assert "one in this" in told(app)
+        for size in ((99, 24), (120, 11), (1, 1)):
+            await pilot.resize_terminal(*size)
+            before = [plot.region for plot in plots(app)]
+            for number in (3, 4, 1, 2):
+                await pilot.press("c")
+                assert settings.columns == number
+                assert [plot.region for plot in plots(app)] == before
+            assert "one in this" in told(app)
 
-    drive(watch(make_run(tmp_path, previews=()), settings=settings), act, size)
+    drive(watch(make_run(tmp_path, previews=()), settings=settings), act, (99, 24))
 
 
-@pytest.mark.parametrize("size", [(20, 5), (1, 1)])
-def test_all_keys_and_the_mouse_in_a_tiny_terminal(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_all_keys_and_the_mouse_in_a_tiny_terminal(tmp_path: Path) -> None:
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
-        keys = ("plus", "left", "shift+left", "y", "s", "x", "c", "tab", "m", "left", "escape", "0", "slash")
-        for key in keys:
-            await pilot.press(key)
-        for event in (MouseDown, MouseMove, MouseUp, MouseScrollUp, MouseScrollRight):
-            await pilot._post_mouse_events([event], app.screen, offset=(0, min(2, size[1] - 1)), button=1)
-        await settle(app, pilot)
-        assert isinstance(app.screen, RunScreen)
+        for height, width in ((5, 20), (1, 1)):
+            await pilot.resize_terminal(width, height)
+            await pilot.press("plus", "left", "y", "x", "c", "tab", "m", "left", "escape", "0", "slash")
+            for event in (MouseDown, MouseMove, MouseUp, MouseScrollUp, MouseScrollRight):
+                at = (0, min(2, height - 1))
+                await pilot._post_mouse_events([event], app.screen, offset=at, button=1)
+            await settle(app, pilot)
+            assert isinstance(app.screen, RunScreen)
 
-    drive(watch(make_run(tmp_path)), act, size)
+    drive(watch(make_run(tmp_path)), act, (20, 5))
 
 
 # -- colours -----------------------------------------------------------------------------------

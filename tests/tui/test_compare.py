@@ -246,9 +246,9 @@ def test_a_tiny_terminal_compares_too(tmp_path: Path) -> None:
 
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
         assert all(f"{number} " in screen_text(app).splitlines()[0] for number in (1, 2, 3))
-        for size in ((1, 1), (3, 3), (200, 60), (20, 5)):
+        for size in ((1, 1), (200, 60), (20, 5)):
             await pilot.resize_terminal(*size)
-            await pilot.press(*"123", "m", "left", "y", "slash", "a", "escape", "escape")
+            await pilot.press(*"123", "m", "left", "slash", "a", "escape", "escape")
             lines = (await settle(app, pilot)).splitlines()
             assert len(lines) <= size[1]
             assert all(len(line) <= size[0] for line in lines)
