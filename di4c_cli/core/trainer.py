@@ -143,7 +143,7 @@ class Trainer:
             if config.promote_every and self.step % config.promote_every == 0:
                 self._promote()
             self.elapsed = time.monotonic() - started
-            if time.time() - self.status.heartbeat > HEARTBEAT:
+            if not 0 <= time.time() - self.status.heartbeat <= HEARTBEAT:  # below 0: the clock was put back
                 self._breathe()
             if self.step % config.log_every == 0 or self.step == config.steps:
                 rate = (self.step - mark_step) * config.batch_size / max(1e-9, time.monotonic() - mark)

@@ -1,5 +1,7 @@
 """The monitor application: screens over run directories, keys that hold everywhere."""
 
+import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -73,6 +75,8 @@ class MonitorApp(App[None]):
             self.compare(self.chosen)
         if not self.is_headless:
             self.set_interval(_PULSE, self._leave_with_the_terminal)
+            for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal is left as it was found
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def _leave_with_the_terminal(self) -> None:
         """A terminal that is gone gives nothing but ends of file, and Textual would read them for ever."""

@@ -83,6 +83,8 @@ class RunTail:
         if facts != self._facts:
             self._facts = facts
             items.append(StatusArrived(facts))
+        if facts.state == "deleted":  # what is known of it stays
+            return items
         return items + self._poll_previews() + self._poll_recipe() + self._poll_evaluation()
 
     def _begin(self) -> list[Any]:

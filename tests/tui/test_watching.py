@@ -80,6 +80,7 @@ def test_watching_20_rows_a_second_costs_little(tmp_path: Path, seconds: int) ->
         assert "numpy" not in loaded
 
 
+@pytest.mark.slow
 def test_log_and_system_beside_the_charts_paint_no_more(tmp_path: Path) -> None:
     run = make_run(tmp_path, step=600, steps=5000, rows=300)
     with training(run), terminal("monitor", run.path) as opened:

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from di4c_cli.tui.messages import News
 
 PERIOD = 0.25  # seconds between polls, and so between repaints: at most four a second
-_SHARE = 0.03  # of a core that watching may take
+_SHARE = 0.02  # of a core that watching may take
 
 
 class Tail(Protocol):

@@ -107,12 +107,8 @@ class CompareScreen(ChartScreen):
                 self.values[run] = {key: value for key, value, _ in values}
                 named = list(zip(self.numbered, self.colours, strict=True))
                 self.query_one(DifferencesView).show(named, [self.values[run.path] for run in self.runs])
-            case EvaluationArrived(run, evaluation) if evaluation or not self._deleted(run):
+            case EvaluationArrived(run, evaluation):
                 self._take_evaluation(run, evaluation)
-
-    def _deleted(self, run: Path) -> bool:
-        """What is known of a run that was deleted stays on the screen."""
-        return run in self.facts and self.facts[run].state == "deleted"
 
     def on_news(self, event: Any) -> None:
         super().on_news(event)

@@ -108,7 +108,7 @@ class RunsScreen(FollowScreen):
         return (
             ("■" if mark else " ", bold),
             (facts.name, bold),
-            (f"● {facts.state}", Style(color=state_colour(facts.state).rich_color)),
+            (f"● {facts.state}", Style(color=state_colour(facts.state, inks(self)).rich_color)),
             (f"{facts.step:,}/{facts.steps:,}" if facts.steps else f"{facts.step:,}", plain),
             ("–" if done is None else f"{100 * done:.0f}%", plain),
             ("–" if facts.loss is None else figure(facts.loss), plain),

@@ -68,6 +68,6 @@ class LineWidget(Widget):
     def render_line(self, y: int) -> Strip:
         width, height = self.content_size
         if self._lines is None:
-            self._lines = self.draw() if width > 0 and height > 0 else []
-        line = self._lines[y] if y < len(self._lines) else Strip.blank(width)
-        return line.adjust_cell_length(width).apply_style(self.rich_style)
+            lines, style = (self.draw() if width > 0 and height > 0 else []), self.rich_style
+            self._lines = [line.adjust_cell_length(width).apply_style(style) for line in lines]
+        return self._lines[y] if y < len(self._lines) else Strip.blank(width, self.rich_style)

@@ -18,7 +18,7 @@ from textual.worker import Worker
 from di4c_cli.tui.log_file import LogFile, Look, Wanted, compile_filter, look
 from di4c_cli.tui.widgets.log_view import LogView
 
-PERIOD = 0.5  # seconds between looks at the file
+PERIOD = 1.0  # seconds between looks at the file
 _LOOK = 0.25  # seconds a look at a file goes on for that is not indexed yet
 
 

@@ -84,7 +84,9 @@ class RunsLegend(LineWidget):
         segments = [Segment(head, self._style(ink))]
         if facts is None:
             return Strip(segments)
-        segments.append(Segment(f"● {facts.state:<11}  ", Style(color=state_colour(facts.state).rich_color)))
+        segments.append(
+            Segment(f"● {facts.state:<11}  ", Style(color=state_colour(facts.state, inks(self)).rich_color))
+        )
         if facts.state == "waiting":
             return Strip(segments)
         done = share_done(facts)

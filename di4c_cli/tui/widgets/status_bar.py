@@ -1,5 +1,7 @@
 """The line that answers "how far is it?", in whatever width there is."""
 
+from collections.abc import Sequence
+
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
@@ -8,16 +10,9 @@ from textual.strip import Strip
 
 from di4c_cli.tui.axis import duration, figure
 from di4c_cli.tui.messages import RunFacts
-from di4c_cli.tui.widgets import PALETTE, LineWidget
+from di4c_cli.tui.widgets import LineWidget, inks
 
-STATE_COLOURS = {
-    "running": PALETTE[2],
-    "finished": PALETTE[0],
-    "interrupted": PALETTE[4],
-    "stale": PALETTE[3],
-    "failed": PALETTE[5],
-    "deleted": PALETTE[5],
-}
+STATE_INKS = {"running": 2, "finished": 0, "interrupted": 4, "stale": 3, "failed": 5, "deleted": 5}
 _WAITING = Color.parse("#8a8f98")
 _NARROW = 40  # cells below which colour alone tells the state
 _BAR = 8  # cells the progress bar has at least
@@ -25,8 +20,9 @@ _SPACE = "  "
 Piece = tuple[int, str, Style]  # rank (1: goes last when there is no room), text, style
 
 
-def state_colour(state: str) -> Color:
-    return STATE_COLOURS.get(state, _WAITING)
+def state_colour(state: str, palette: Sequence[Color]) -> Color:
+    """Of the palette that is legible on the theme."""
+    return palette[STATE_INKS[state]] if state in STATE_INKS else _WAITING
 
 
 def share_done(facts: RunFacts) -> float | None:
@@ -51,7 +47,7 @@ class StatusBar(LineWidget):
         return [self._progress(self.facts, width), self._figures(self.facts, width)] if self.facts else []
 
     def _progress(self, facts: RunFacts, width: int) -> Strip:
-        colour = Style(color=state_colour(facts.state).rich_color, bold=True)
+        colour = Style(color=state_colour(facts.state, inks(self)).rich_color, bold=True)
         bold, plain = Style(bold=True), Style()
         done = share_done(facts)
         narrow = width < _NARROW
@@ -68,14 +64,14 @@ class StatusBar(LineWidget):
         segments = _fit(pieces, width)
         room = width - sum(segment.cell_length for segment in segments) - len(_SPACE)
         if done is not None and room >= _BAR:
-            segments += [Segment(_SPACE), *_bar(done, room, state_colour(facts.state))]
+            segments += [Segment(_SPACE), *_bar(done, room, state_colour(facts.state, inks(self)))]
         return Strip(segments)
 
     def _figures(self, facts: RunFacts, width: int) -> Strip:
         plain = Style()
         pieces: list[Piece] = []
         if facts.message:
-            pieces.append((1, facts.message, Style(color=state_colour(facts.state).rich_color)))
+            pieces.append((1, facts.message, Style(color=state_colour(facts.state, inks(self)).rich_color)))
         pieces.append((2, f"elapsed {duration(facts.elapsed)}", plain))
         if facts.loss is not None:
             pieces.append((2, f"loss {figure(facts.loss)}", plain))
