@@ -21,7 +21,7 @@ from di4c_cli.tui.frame import settle
 from di4c_cli.tui.settings import Settings
 
 HERE = Path(__file__).parent
-RUN_SIZE, COMPARE_SIZE = (120, 40), (156, 40)  # columns and rows
+RUN_SIZE, COMPARE_SIZE = (120, 40), (164, 40)  # columns and rows
 _PREVIEWS = 3  # after so many the first picture is taken
 
 

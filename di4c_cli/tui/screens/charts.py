@@ -203,6 +203,7 @@ class ChartScreen(FollowScreen):
             if pane.display and isinstance(pane, FilteredTable | LogPane):
                 pane.action_filter()
                 return
+        self.notify("recipes and logs can be filtered, where their pane is open", timeout=3)
 
     def action_pause(self) -> None:
         self.paused = not self.paused
