@@ -389,9 +389,10 @@ def test_columns_in_a_small_terminal_change_nothing(tmp_path: Path) -> None:
     async def act(app: MonitorApp, pilot: Pilot[None]) -> None:
         for size in ((99, 24), (120, 11), (1, 1)):
             await pilot.resize_terminal(*size)
+            await settle(app, pilot)
             before = [plot.region for plot in plots(app)]
             for number in (3, 4, 1, 2):
-                await pilot.press("c")
+                await press(app, pilot, "c")
                 assert settings.columns == number
                 assert [plot.region for plot in plots(app)] == before
             assert "one in this" in told(app)

@@ -216,6 +216,7 @@ def test_the_same_run_twice_is_one(tmp_path: Path) -> None:
 # -- many runs, any size -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eight_runs_are_all_told_in_any_size(tmp_path: Path) -> None:
     runs = some_runs(tmp_path, 8)
 
@@ -241,6 +242,7 @@ def test_eight_runs_are_all_told_in_any_size(tmp_path: Path) -> None:
     drive(watch(*runs), act)
 
 
+@pytest.mark.slow
 def test_a_tiny_terminal_compares_too(tmp_path: Path) -> None:
     runs = some_runs(tmp_path, 3)
 

@@ -91,6 +91,7 @@ def test_log_and_system_beside_the_charts_paint_no_more(tmp_path: Path) -> None:
             assert measure(opened, 2)[1] <= MOST_FRAMES + 0.5  # a window of two seconds may hold one more
 
 
+@pytest.mark.slow
 def test_where_nothing_happens_nothing_is_painted(tmp_path: Path) -> None:
     make_run(tmp_path, role="teacher", state="finished", step=1000)
     run = make_run(tmp_path, state="finished", step=1000)
