@@ -18,8 +18,8 @@ from di4c_cli.tui.axis import figure
 from di4c_cli.tui.frame import screen_text, settle
 from di4c_cli.tui.screens.compare import CompareScreen
 from di4c_cli.tui.screens.run import RunScreen
-from di4c_cli.tui.screens.runs import FilterLine
 from di4c_cli.tui.settings import Settings
+from di4c_cli.tui.widgets.filter_line import FilterLine
 from di4c_cli.tui.widgets.runs_table import RunsTable
 
 

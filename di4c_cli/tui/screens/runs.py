@@ -14,14 +14,9 @@ from di4c_cli.tui.messages import RunFacts, RunsListed
 from di4c_cli.tui.screens import FollowScreen
 from di4c_cli.tui.tail import RunsTail
 from di4c_cli.tui.widgets import Colours, inks
+from di4c_cli.tui.widgets.filter_line import FilterLine
 from di4c_cli.tui.widgets.runs_table import Row, RunsTable
 from di4c_cli.tui.widgets.status_bar import share_done, state_colour
-
-
-class FilterLine(Input):
-    """Enter keeps the filter, Escape clears it."""
-
-    BINDINGS: ClassVar = [Binding("escape", "screen.clear_filter", "No filter", show=False)]
 
 
 class RunsScreen(FollowScreen):
@@ -54,13 +49,8 @@ class RunsScreen(FollowScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="runs-title", markup=False)
         yield RunsTable()
-        yield FilterLine(id="filter", placeholder="words of name, state, recipe or role", compact=True)
+        yield FilterLine("words of name, state, recipe or role")
         yield Footer()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        line = self.query_one(FilterLine)
-        line.display = line.cursor_blink = False  # every blink would be a repaint
 
     def take(self, item: Any) -> None:
         if isinstance(item, RunsListed):
@@ -146,18 +136,15 @@ class RunsScreen(FollowScreen):
         self.app.compare(runs)
 
     def action_filter(self) -> None:
-        line = self.query_one(FilterLine)
-        line.display = True
-        line.focus()
+        self.query_one(FilterLine).open()
 
     def action_clear_filter(self) -> None:
         line = self.query_one(FilterLine)
-        if not line.value and self.focused is not line:
+        if line.display:
+            line.clear_and_close(self.query_one(RunsTable))
+        else:
             self.marked.clear()
-        line.value = ""
-        line.display = False
-        self.query_one(RunsTable).focus()
-        self._draw()
+            self._draw()
 
     def on_input_changed(self, _: Input.Changed) -> None:
         self._draw()

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -16,6 +15,7 @@ from textual.widgets import Input
 from textual.worker import Worker
 
 from di4c_cli.tui.log_file import LogFile, Look, Wanted, compile_filter, look
+from di4c_cli.tui.widgets.filter_line import FilterLine
 from di4c_cli.tui.widgets.log_view import LogView
 
 PERIOD = 1.0  # seconds between looks at the file
@@ -27,7 +27,6 @@ class LogPane(Vertical):
 
     DEFAULT_CSS = """
     LogPane LogView { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; scrollbar-gutter: stable; }
-    LogPane Input { height: 1; border: none; padding: 0; display: none; }
     """
     BINDINGS: ClassVar = [
         Binding("slash", "filter", "Filter", show=False),
@@ -45,9 +44,7 @@ class LogPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield LogView()
-        words = Input(placeholder="text or regular expression", compact=True)
-        words.cursor_blink = False  # every frame costs
-        yield words
+        yield FilterLine("text or regular expression")
 
     def on_mount(self) -> None:
         self.set_interval(PERIOD, self.poll)
@@ -117,7 +114,7 @@ class LogPane(Vertical):
         if found.wanted.pattern != self._pattern:  # the answer is under way
             return
         if self._pattern is not None:
-            words = self.query_one(Input).value
+            words = self.query_one(FilterLine).value
             text = f'{found.num_shown:,} of {found.num_lines:,} match "{words}"'
         else:
             text = f"{found.num_lines:,} lines" if found.num_lines != 1 else "1 line"
@@ -134,17 +131,10 @@ class LogPane(Vertical):
     # -- filter ------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
-        words = self.query_one(Input)
-        words.display = True
-        words.focus()
+        self.query_one(FilterLine).open()
 
     def action_clear_filter(self) -> None:
-        words = self.query_one(Input)
-        if not words.display:
-            raise SkipAction
-        self.query_one(LogView).focus()
-        words.value = ""
-        words.display = False
+        self.query_one(FilterLine).clear_and_close(self.query_one(LogView))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
-from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import DataTable, Input
 
 from di4c_cli.tui.widgets import inks
+from di4c_cli.tui.widgets.filter_line import FilterLine
 
 _ORIGINS = {"override": 1, "default": None}  # inks; what stands in the file gets the first
 Row = tuple[Text, ...]
@@ -22,7 +22,6 @@ class FilteredTable(Vertical):
 
     DEFAULT_CSS = """
     FilteredTable DataTable { height: 1fr; }
-    FilteredTable Input { height: 1; border: none; padding: 0; display: none; }
     """
     BINDINGS: ClassVar = [
         Binding("slash", "filter", "Filter", show=False),
@@ -42,9 +41,7 @@ class FilteredTable(Vertical):
 
     def compose(self) -> ComposeResult:
         yield DataTable(cursor_type="row", zebra_stripes=True)
-        words = Input(placeholder="words that a row must have", compact=True)
-        words.cursor_blink = False  # every frame costs
-        yield words
+        yield FilterLine("words that a row must have")
 
     def on_mount(self) -> None:
         self.fill()
@@ -52,7 +49,7 @@ class FilteredTable(Vertical):
 
     def fill(self) -> None:
         """The table anew."""
-        words = self.query_one(Input).value.lower().split()
+        words = self.query_one(FilterLine).value.lower().split()
         rows = self.rows()
         shown = [row for row in rows if all(word in _plain(row) for word in words)]
         table = self.query_one(DataTable)
@@ -67,17 +64,10 @@ class FilteredTable(Vertical):
     # -- filter ------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
-        words = self.query_one(Input)
-        words.display = True
-        words.focus()
+        self.query_one(FilterLine).open()
 
     def action_clear_filter(self) -> None:
-        words = self.query_one(Input)
-        if not words.display:
-            raise SkipAction
-        self.query_one(DataTable).focus()
-        words.value = ""
-        words.display = False
+        self.query_one(FilterLine).clear_and_close(self.query_one(DataTable))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -86,7 +76,7 @@ class FilteredTable(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.query_one(DataTable).focus()
-        self.query_one(Input).display = bool(event.value)
+        self.query_one(FilterLine).display = bool(event.value)
 
 
 def _plain(row: Row) -> str:
