@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.report import LABELS, Figure, Group, aggregate, metric_names
-from di4c_cli.tui.series import HUGE, number
+from di4c_cli.tui.rows import HUGE, number
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from textual.message import Message
 
 from di4c_cli.tui.evaluation import Evaluation
 from di4c_cli.tui.pictures import Preview
-from di4c_cli.tui.series import Batch
+from di4c_cli.tui.rows import Batch
 
 
 @dataclass

@@ -25,7 +25,7 @@ from di4c_cli.tui.messages import (
     StatusArrived,
 )
 from di4c_cli.tui.pictures import preview_files, read_previews
-from di4c_cli.tui.series import batches, number
+from di4c_cli.tui.rows import batches, number
 
 
 def read_facts(run: RunDirectory, figures: dict[str, Any]) -> RunFacts:

@@ -14,7 +14,8 @@ from PIL import Image
 from di4c_cli.tui.axis import Range, duration, figure, fit, linear_labels, linear_ticks, log_ticks, time_ticks
 from di4c_cli.tui.braille import Canvas
 from di4c_cli.tui.pictures import Preview, arrange, cut, half_blocks, read_previews
-from di4c_cli.tui.series import ABSENT, Column, Curve, History, batches, bucket
+from di4c_cli.tui.rows import ABSENT, batches
+from di4c_cli.tui.series import Column, Curve, History, bucket
 from di4c_cli.tui.view import View
 from di4c_cli.tui.widgets.loss_plot import Trace
 from di4c_cli.tui.widgets.plot import label_line, legend_lines
