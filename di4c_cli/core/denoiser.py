@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
+from di4c_cli.core.law import Law, MixtureLaw, MixtureOfRows, ProductLaw
 from di4c_cli.core.networks import Network
-from di4c_cli.core.parameterization import BayesSkip
+from di4c_cli.core.parameterization import BayesSkip, Parameterization
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import stratified, uniform
 
 
@@ -48,14 +49,9 @@ class Denoiser(Protocol):
         label: Int[Tensor, " B"] | None = None,
         *,
         generator: torch.Generator,
-    ) -> MixtureLaw:
+    ) -> MixtureOfRows:
         """The equal mixture of N product laws, one at each of N points of a datum: a consistency target."""
         ...
-
-
-Parameterization = Callable[
-    [Float[Tensor, "N d S"], Int[Tensor, "N D"], Float[Tensor, " N"], slice], Float[Tensor, "N d S"]
-]
 
 
 class ProductDenoiser(ABC):
@@ -82,7 +78,9 @@ class ProductDenoiser(ABC):
         num_latents: int = 1,
     ) -> MixtureLaw:
         product = self(x_t, t, label)
-        return MixtureLaw(lambda positions: product.read(positions)[:, None], x_t.shape[1])
+        return MixtureLaw(
+            lambda sites: product.read(sites)[:, None], product.sites, 1, product.num_states, product.settled
+        )
 
     def law_of_draws(
         self,
@@ -91,7 +89,7 @@ class ProductDenoiser(ABC):
         label: Int[Tensor, " B"] | None = None,
         *,
         generator: torch.Generator | None = None,
-    ) -> MixtureLaw:
+    ) -> MixtureOfRows:
         return _law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
 
 
@@ -116,11 +114,14 @@ class NetworkDenoiser(nn.Module, ProductDenoiser):
         *,
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
-        h = self.network.body(x_t, t, label)
-        return ProductLaw(
-            lambda positions: self.parameterization(self.network.head(h, positions)[:, 0], x_t, t, positions),
-            x_t.shape[1],
-        )
+        h = self.network.hidden(x_t, t, label)
+
+        def read(sites: Sites) -> Float[Tensor, "P S"]:
+            logits = self.network.head(h, sites)[:, 0]
+            return self.parameterization(logits, sites.at(x_t), t[sites.row])
+
+        sites, settled = _open_sites(self.parameterization, x_t)
+        return ProductLaw(read, sites, self.network.space.num_states, settled)
 
 
 class MixtureDenoiser(nn.Module):
@@ -147,16 +148,14 @@ class MixtureDenoiser(nn.Module):
         label: Int[Tensor, " B"] | None = None,
     ) -> MixtureLaw:
         """The mixture of the components at the given values of lambda."""
-        B, L = lam.shape
-        h = self.network.body(x_t, t, label, lam)
-        x_rows, t_rows = x_t.repeat_interleave(L, 0), t.repeat_interleave(L)
+        h = self.network.hidden(x_t, t, label, lam)
 
-        def read(positions: slice) -> Float[Tensor, "B L d S"]:
-            logits = self.network.head(h, positions)
-            rows = self.parameterization(logits.flatten(0, 1), x_rows, t_rows, positions)
-            return rows.unflatten(0, (B, L))
+        def read(sites: Sites) -> Float[Tensor, "P L S"]:
+            logits = self.network.head(h, sites)
+            return self.parameterization(logits, sites.at(x_t)[:, None], t[sites.row][:, None])
 
-        return MixtureLaw(read, x_t.shape[1])
+        sites, settled = _open_sites(self.parameterization, x_t)
+        return MixtureLaw(read, sites, lam.shape[1], self.network.space.num_states, settled)
 
     def forward(
         self,
@@ -177,7 +176,7 @@ class MixtureDenoiser(nn.Module):
     ) -> ProductLaw:
         """The product law of each row at its own lambda."""
         law = self.mixture(x_t, t, lam[:, None], label)
-        return ProductLaw(lambda positions: law.read(positions)[:, 0], x_t.shape[1])
+        return ProductLaw(lambda sites: law.read(sites)[:, 0], law.sites, law.num_states, law.settled)
 
     def law(
         self,
@@ -197,9 +196,19 @@ class MixtureDenoiser(nn.Module):
         label: Int[Tensor, " B"] | None = None,
         *,
         generator: torch.Generator,
-    ) -> MixtureLaw:
+    ) -> MixtureOfRows:
         lam = stratified(x.shape[0], x.shape[1], generator, x.device).flatten()
         return _law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
+
+
+def _open_sites(
+    parameterization: Parameterization, x_t: Int[Tensor, "B D"]
+) -> tuple[Sites, Int[Tensor, "B D"] | None]:
+    """Where x_0 is open, and what it is elsewhere."""
+    open_ = parameterization.open(x_t)
+    if open_ is None:
+        return Sites.everywhere(x_t.shape[0], x_t.shape[1], x_t.device), None
+    return Sites.where(open_), x_t
 
 
 def _law_of_rows(
@@ -207,9 +216,8 @@ def _law_of_rows(
     x: Int[Tensor, "B N D"],
     t: Float[Tensor, " B"],
     label: Int[Tensor, " B"] | None,
-) -> MixtureLaw:
+) -> MixtureOfRows:
     """Denoise the N points of each datum as rows, and read the result as one mixture for each datum."""
-    B, N, D = x.shape
+    N = x.shape[1]
     labels = None if label is None else label.repeat_interleave(N)
-    rows = denoise(x.flatten(0, 1), t.repeat_interleave(N), labels)
-    return MixtureLaw(lambda positions: rows.read(positions).unflatten(0, (B, N)), D)
+    return MixtureOfRows(denoise(x.flatten(0, 1), t.repeat_interleave(N), labels), N)

@@ -44,10 +44,10 @@ class Guided(ProductDenoiser):
         without = self.denoiser(x_t, t, torch.full_like(label, self.no_label), generator=generator)
         w = self.scale
         return ProductLaw(
-            lambda positions: (
-                (1 + w) * with_label.read(positions) - w * without.read(positions)
-            ).log_softmax(-1),
-            x_t.shape[1],
+            lambda sites: ((1 + w) * with_label.read(sites) - w * without.read(sites)).log_softmax(-1),
+            with_label.sites,
+            with_label.num_states,
+            with_label.settled,
         )
 
 

@@ -1,72 +1,208 @@
-"""What a denoiser hands out: a law of x_0 given x_t, read whole or by slices of positions.
+"""What a denoiser hands out: a law of x_0 given x_t, read at sites, a piece at a time.
 
 A product law is what a sampler reads; a mixture law is what losses and likelihoods read. Both are lazy:
-nothing of size S exists before somebody reads it, so callers that need few positions pay for few.
+nothing of size S exists before somebody reads it, only where x_t leaves something open, and never more than
+a piece of it. What a loss wants to know of a law is a `Reading` (`readings.py`); a law answers any number of
+them in one pass.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from di4c_cli.core import mixture
+from di4c_cli.core import mixture, readings
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.space import sample_categorical
+from di4c_cli.core.readings import Piece, Reading
+from di4c_cli.core.sites import Sites
+from di4c_cli.core.space import NEVER, draw_from, uniform
 
-Reader = Callable[[slice], Tensor]
-ALL = slice(None)
+PIECE = 2**24
+"""Most entries of a piece (64 MiB in float32): enough to keep a matmul busy, little beside activations."""
+
+
+class Table:
+    """Log-probabilities at sites: kept if they fit into one piece, else read anew each time."""
+
+    def __init__(self, read: Callable[[Sites], Tensor], sites: Sites, entries: int) -> None:
+        """`entries` is the size of what `read` gives for one site."""
+        self.read = read
+        self.sites = sites
+        self.entries = entries
+
+    @cached_property
+    def parts(self) -> list[Sites]:
+        size = max(1, PIECE // self.entries)
+        return [self.sites] if len(self.sites) <= size else list(self.sites.split(size))
+
+    @property
+    def kept(self) -> bool:
+        return len(self.parts) == 1
+
+    @cached_property
+    def whole(self) -> Tensor:
+        return self.read(self.sites)
+
+    def at(self, part: Sites) -> Tensor:
+        return self.whole if self.kept and part is self.sites else self.read(part)
+
+    def pieces(self) -> Iterator[tuple[Sites, Tensor]]:
+        for part in self.parts:
+            yield part, self.at(part)
 
 
 class ProductLaw:
     """p(x_0 | x_t) = prod_d p^d(x_0^d | x_t) for N rows."""
 
-    def __init__(self, read: Reader, num_dims: int) -> None:
-        """`read(positions)` gives normalised log-probabilities (N, d, S) of a slice of positions."""
+    def __init__(
+        self,
+        read: Callable[[Sites], Float[Tensor, "P S"]],
+        sites: Sites,
+        num_states: int,
+        settled: Int[Tensor, "N D"] | None = None,
+    ) -> None:
+        """
+        Args:
+            read: normalised log-probabilities at any sites; certain of `settled` outside its own.
+            sites: where the law is open.
+            settled: the states elsewhere; may be left out where there is no elsewhere.
+        """
         self.read = read
-        self.num_dims = num_dims
+        self.sites = sites
+        self.num_states = num_states
+        self.settled = settled
+        self.table = Table(read, sites, num_states)
 
     @classmethod
     def dense(cls, log_p: Float[Tensor, "N D S"]) -> "ProductLaw":
-        return cls(lambda positions: log_p[:, positions], log_p.shape[1])
+        N, D, S = log_p.shape
+        sites = Sites.everywhere(N, D, log_p.device)
+        return cls(lambda part: log_p[part.row, part.position], sites, S)
 
     @cached_property
     def log_p(self) -> Float[Tensor, "N D S"]:
         """All positions at once."""
-        return self.read(ALL)
+        N, D = self.sites.num_rows, self.sites.num_dims
+        everywhere = Sites.everywhere(N, D, self.sites.row.device)
+        return self.read(everywhere).unflatten(0, (D, N)).transpose(0, 1)
 
-    def chunks(self, size: int) -> Iterator[tuple[slice, Float[Tensor, "N d S"]]]:
-        """Slices of at most `size` positions with their log-probabilities."""
-        for start in range(0, self.num_dims, size):
-            positions = slice(start, min(start + size, self.num_dims))
-            yield positions, self.read(positions)
+    def detached(self) -> "ProductLaw":
+        """The same law, through which no gradient goes whenever it is read."""
+        return ProductLaw(torch.no_grad()(self.read), self.sites, self.num_states, self.settled)
 
-    def draw(self, generator: torch.Generator, num: int = 1) -> Int[Tensor, "N {num} D"]:
-        """`num` independent points x_0 for each row, in float64."""
-        return sample_categorical(self.log_p, generator, num).transpose(1, 2)
+    def subset(self, rows: Int[Tensor, " n"]) -> "ProductLaw":
+        """The laws of some of the rows."""
+        num = self.sites.num_rows
+        return ProductLaw(
+            lambda part: self.table.at(part.of_rows(rows, num)),
+            self.sites.among(rows)[1],
+            self.num_states,
+            None if self.settled is None else self.settled[rows],
+        )
+
+    def draw(
+        self, generator: torch.Generator, num: int = 1, where: Bool[Tensor, "N {num} D"] | None = None
+    ) -> Int[Tensor, "N {num} D"]:
+        """`num` independent points x_0 for each row, in float64.
+
+        Args:
+            where: the positions that are wanted; the others are left as settled, or 0.
+        """
+        return self.scored(generator, num, where)[0]
+
+    def scored(
+        self, generator: torch.Generator, num: int = 1, where: Bool[Tensor, "N {num} D"] | None = None
+    ) -> tuple[Int[Tensor, "N {num} D"], Float[Tensor, "N {num} D"]]:
+        """Points as by `draw`, and the log-probability of each of their states."""
+        N, D, device = self.sites.num_rows, self.sites.num_dims, self.sites.row.device
+        u = uniform(N, num, D, generator=generator, device=device)
+        x = _settled_states(self.settled, self.sites)[:, :, None].repeat(1, 1, num)
+        score = torch.zeros(x.shape, device=device)
+        for part, log_p in self._wanted(where):
+            drawn = draw_from(log_p, part.at(u))
+            x[part.row, part.position] = drawn
+            score[part.row, part.position] = log_p.gather(-1, drawn).to(score.dtype)
+        return x.transpose(1, 2), score.transpose(1, 2)
+
+    def _wanted(self, where: Bool[Tensor, "N num D"] | None) -> Iterator[tuple[Sites, Float[Tensor, "p S"]]]:
+        """The pieces that hold the wanted sites."""
+        if where is None or "whole" in vars(self.table):
+            return self.table.pieces()
+        wanted = where.any(1)
+        if not self.sites.whole:
+            own = torch.zeros_like(wanted)
+            own[self.sites.row, self.sites.position] = True
+            wanted = wanted & own
+        return Table(self.read, Sites.where(wanted), self.num_states).pieces()
 
     def mode(self) -> Int[Tensor, "N D"]:
         """The most probable state of each position."""
-        return self.log_p.argmax(-1)
+        x = _settled_states(self.settled, self.sites)
+        for part, log_p in self.table.pieces():
+            x[part.row, part.position] = log_p.argmax(-1)
+        return x
 
 
-@runtime_checkable
-class Law(Protocol):
+def _settled_states(settled: Int[Tensor, "N D"] | None, sites: Sites) -> Int[Tensor, "N D"]:
+    """Points to be filled in at the sites."""
+    if settled is not None:
+        return settled.clone()
+    return torch.zeros(sites.num_rows, sites.num_dims, dtype=torch.long, device=sites.row.device)
+
+
+class KeptLaw(ProductLaw):
+    """A product law whose log-probabilities at its sites are at hand."""
+
+    def __init__(
+        self, log_p: Float[Tensor, "P S"], sites: Sites, settled: Int[Tensor, "N D"] | None = None
+    ) -> None:
+        self.values = log_p
+        super().__init__(self._at, sites, log_p.shape[1], settled)
+
+    def _at(self, part: Sites) -> Float[Tensor, "p S"]:
+        if part is self.sites:
+            return self.values
+        index = self._index[part.row, part.position]
+        if self.settled is None:
+            return self.values[index]
+        outside = (index < 0)[:, None]
+        log_p = self.values[index.clamp(min=0)].masked_fill(outside, NEVER)
+        certain = self.settled[part.row, part.position][:, None]
+        return log_p.scatter(-1, certain, log_p.gather(-1, certain).masked_fill(outside, 0.0))
+
+    @cached_property
+    def _index(self) -> Int[Tensor, "N D"]:
+        """Which of the values belongs to a position; -1 where it is settled."""
+        nowhere = torch.full((self.sites.num_rows, self.sites.num_dims), -1, device=self.values.device)
+        return self.sites.placed(torch.arange(len(self.sites), device=self.values.device), nowhere)
+
+
+class Law(ABC):
     """A joint law of x_0 given x_t for B data points, whatever its structure."""
 
+    @abstractmethod
+    def answer(self, *asked: Reading) -> list[Float[Tensor, "B ..."]]:
+        """What each reading wants to know, all from one pass."""
+
+    @abstractmethod
     def log_marginal(self) -> Float[Tensor, "B D S"]:
-        """One-position marginals."""
-        ...
+        """One-position marginals, all positions at once."""
+
+    def subset(self, rows: Int[Tensor, " b"]) -> "Law":
+        """The law of some of the data points, sharing what is computed."""
+        return LawOfSome(self, rows)
 
     def log_joint(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         """log p(x | x_t), nats."""
-        ...
+        return self.answer(readings.Joint(x))[0]
 
     def correlation(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         """log p(x | x_t) - sum_d log p^d(x^d | x_t): what a product law cannot express."""
-        ...
+        return self.answer(readings.Correlation(x))[0]
 
     def log_step(
         self,
@@ -77,77 +213,150 @@ class Law(Protocol):
         s: Float[Tensor, " B"],
     ) -> Float[Tensor, " B"]:
         """log p_{s|t}(x_s | x_t) with x_0 integrated out by the forward posterior."""
-        ...
+        return self.answer(readings.Step(process, x_t, x_s, t, s))[0].squeeze(1)
 
-    def components_kl(self, log_p: Float[Tensor, "B D S"]) -> Float[Tensor, " B"]:
+    def components_kl(self, p: ProductLaw) -> Float[Tensor, " B"]:
         """Mean over components of KL(p || component): each component held to a product law."""
-        ...
+        return self.answer(readings.ComponentsKL(p))[0]
+
+    def marginal_kl(self, p: ProductLaw) -> Float[Tensor, " B"]:
+        """sum_d KL(p^d || marginal^d)."""
+        return self.answer(readings.MarginalKL(p))[0]
 
     def effective_components(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         """exp(entropy) of the components' responsibilities at x: all of them where latents are ignored."""
-        ...
-
-    def subset(self, rows: Int[Tensor, " b"]) -> "Law":
-        """The law of some of the data points, sharing what is computed."""
-        ...
+        return self.answer(readings.EffectiveComponents(x))[0]
 
 
-class MixtureLaw:
+class LawOfSome(Law):
+    """Some data points of a law. What is asked of it is asked of the whole law, so one pass serves both."""
+
+    def __init__(self, whole: Law, rows: Int[Tensor, " b"]) -> None:
+        self.whole = whole
+        self.rows = rows
+
+    def answer(self, *asked: Reading) -> list[Float[Tensor, "b ..."]]:
+        return self.whole.answer(*[readings.Among(self.rows, reading) for reading in asked])
+
+    def log_marginal(self) -> Float[Tensor, "b D S"]:
+        return self.whole.log_marginal()[self.rows]
+
+
+class MixtureLaw(Law):
     """(1/L) sum_l prod_d p^d(x_0^d | x_t; lam_l) for B data points; L = 1 is a product law."""
 
-    def __init__(self, read: Reader, num_dims: int) -> None:
-        """`read(positions)` gives the components' log-probabilities (B, L, d, S)."""
+    def __init__(
+        self,
+        read: Callable[[Sites], Float[Tensor, "P L S"]],
+        sites: Sites,
+        num_components: int,
+        num_states: int,
+        settled: Int[Tensor, "B D"] | None = None,
+    ) -> None:
+        """The components' log-probabilities; the rest as for a `ProductLaw`."""
         self.read = read
-        self.num_dims = num_dims
+        self.sites = sites
+        self.num_components = num_components
+        self.num_states = num_states
+        self.settled = settled
+        self.table = Table(read, sites, num_components * num_states)
 
     @classmethod
     def dense(cls, log_p: Float[Tensor, "B L D S"]) -> "MixtureLaw":
-        return cls(lambda positions: log_p[:, :, positions], log_p.shape[2])
+        B, L, D, S = log_p.shape
+        rows = log_p.transpose(1, 2)
+        sites = Sites.everywhere(B, D, log_p.device)
+        return cls(lambda part: rows[part.row, part.position], sites, L, S)
 
-    @cached_property
+    @property
     def log_p(self) -> Float[Tensor, "B L D S"]:
-        """The components, all positions at once."""
-        return self.read(ALL)
+        """The components, all positions at once: for small laws."""
+        B, D = self.sites.num_rows, self.sites.num_dims
+        everywhere = Sites.everywhere(B, D, self.sites.row.device)
+        return self.read(everywhere).unflatten(0, (D, B)).permute(1, 2, 0, 3)
 
-    def subset(self, rows: Int[Tensor, " b"]) -> "MixtureLaw":
-        return MixtureLaw(lambda positions: self.log_p[rows][:, :, positions], self.num_dims)
+    def answer(self, *asked: Reading) -> list[Float[Tensor, "B ..."]]:
+        if not asked:
+            return []
+        if self.table.kept:
+            sums = self._sums(self.table.sites, asked)
+        else:
+            sums = self._summed_by_pieces(asked)
+        found, start = [], 0
+        for reading in asked:
+            found.append(reading.of(*sums[start : start + reading.num_sums]))
+            start += reading.num_sums
+        return found
 
-    def components(self) -> ProductLaw:
-        """The components as rows (B L) of a product law, those of one data point together."""
-        return ProductLaw(lambda positions: self.log_p[:, :, positions].flatten(0, 1), self.num_dims)
+    def _summed_by_pieces(self, asked: tuple[Reading, ...]) -> list[Tensor]:
+        """Pieces are read anew in the backward pass: between the two passes only the sums are kept."""
+        total: list[Tensor] = []
+        for part in self.table.parts:
+            sums = checkpoint(self._sums, part, asked, use_reentrant=False, preserve_rng_state=False)
+            total = [a + b for a, b in zip(total, sums, strict=True)] if total else list(sums)
+        return total
 
-    def log_marginal(self) -> Float[Tensor, "B D S"]:
-        return mixture.log_marginal(self.log_p)
+    def _sums(self, part: Sites, asked: tuple[Reading, ...]) -> list[Tensor]:
+        piece = Piece(part, self.table.at(part))
+        return [value for reading in asked for value in reading.sums(piece)]
 
     def log_joint(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        return mixture.log_joint(self.log_p, x)
+        found = super().log_joint(x)
+        if self.settled is None:
+            return found
+        wrong = x != self.settled[:, None]
+        open_ = self.sites.placed(torch.ones_like(self.sites.row), torch.zeros_like(self.settled)).bool()
+        return found + NEVER * (wrong & ~open_[:, None]).sum(-1)
 
-    def correlation(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        return mixture.correlation(self.log_p, x)
+    def marginal(self) -> ProductLaw:
+        """The product of the marginals."""
+        log_p = torch.cat([mixture.log_marginal(rows) for _, rows in self.table.pieces()])
+        return KeptLaw(log_p, self.sites, self.settled)
 
-    def draw_each(self, generator: torch.Generator) -> Int[Tensor, "B L D"]:
-        """One point from each component: together, stratified draws from the mixture."""
-        return sample_categorical(self.log_p, generator).squeeze(-1)
+    def log_marginal(self) -> Float[Tensor, "B D S"]:
+        return self.marginal().log_p
 
-    def log_step(
-        self,
-        process: ForwardProcess,
-        x_t: Int[Tensor, "B D"],
-        x_s: Int[Tensor, "B D"],
-        t: Float[Tensor, " B"],
-        s: Float[Tensor, " B"],
-    ) -> Float[Tensor, " B"]:
-        B, L, D, S = self.log_p.shape
-        rows = process.log_transition(
-            self.log_p.reshape(B * L, D, S),
-            x_t.repeat_interleave(L, 0),
-            t.repeat_interleave(L),
-            s.repeat_interleave(L),
-        ).view(B, L, D, -1)
-        return mixture.log_joint_of_factors(mixture.log_factors(rows, x_s[:, None])).squeeze(1)
+    def draw_each(self, generator: torch.Generator) -> tuple[Int[Tensor, "B L D"], ProductLaw]:
+        """One point from each component (together, stratified draws from the mixture), and the marginals."""
+        B, L, D = self.sites.num_rows, self.num_components, self.sites.num_dims
+        u = uniform(B, L, D, generator=generator, device=self.sites.row.device)
+        x = _settled_states(self.settled, self.sites)[:, :, None].repeat(1, 1, L)
+        marginals = []
+        for part, log_p in self.table.pieces():
+            x[part.row, part.position] = draw_from(log_p, part.at(u)[..., None]).squeeze(-1)
+            marginals.append(mixture.log_marginal(log_p))
+        law = KeptLaw(torch.cat(marginals), self.sites, self.settled)
+        return x.transpose(1, 2), law
 
-    def components_kl(self, log_p: Float[Tensor, "B D S"]) -> Float[Tensor, " B"]:
-        return mixture.kl(log_p[:, None], self.log_p).mean(1)
 
-    def effective_components(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        return mixture.effective_components(self.log_p, x)
+class MixtureOfRows(MixtureLaw):
+    """The equal mixture of the product laws of N rows for each datum: rows b * N + n of `rows`."""
+
+    def __init__(self, rows: ProductLaw, num: int) -> None:
+        self.rows = rows
+        B, D = rows.sites.num_rows // num, rows.sites.num_dims
+        settled, sites = None, Sites.everywhere(B, D, rows.sites.row.device)
+        if rows.settled is not None:
+            points = rows.settled.view(B, num, D)
+            open_ = torch.zeros(B * num, D, dtype=torch.bool, device=points.device)
+            open_ = rows.sites.placed(torch.ones_like(rows.sites.row, dtype=torch.bool), open_)
+            # Points that are settled differently make a law that is open.
+            differ = (points != points[:, :1]).any(1)
+            settled, sites = points[:, 0], Sites.where(open_.view(B, num, D).any(1) | differ)
+        super().__init__(
+            lambda part: rows.read(part.of_copies(num)).unflatten(0, (-1, num)),
+            sites,
+            num,
+            rows.num_states,
+            settled,
+        )
+
+    def detached(self) -> "MixtureOfRows":
+        """The same law, through which no gradient goes whenever it is read."""
+        return MixtureOfRows(self.rows.detached(), self.num_components)
+
+    def of_some(self, rows: Int[Tensor, " b"]) -> "MixtureOfRows":
+        """The law of some of the data points."""
+        num = self.num_components
+        copies = rows[:, None] * num + torch.arange(num, device=rows.device)
+        return MixtureOfRows(self.rows.subset(copies.flatten()), num)

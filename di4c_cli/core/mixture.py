@@ -1,7 +1,9 @@
-"""Mixtures of product laws, as pure functions of the components' log-probabilities.
+"""Mixtures of product laws, as pure functions: what happens at one position, and what couples positions.
 
-`log_p (B, L, D, S)` holds log p^d(. ; lam_l); the law is the equal-weight mixture over l of the products over
-d (Di4C, Section 3). Every estimate over L draws is a log of a mean: biased low by Jensen, consistent in L.
+At a position, `log_p (*rows, L, S)` holds log p(. ; lam_l). The joint is the equal-weight mixture over l of
+products over positions (Di4C, Section 3), so it needs only `sums (B, L, N)`: for each component the sum over
+positions of its log-factors at N points. Every estimate over L draws is a log of a mean: biased low by
+Jensen, consistent in L.
 """
 
 import math
@@ -16,51 +18,31 @@ def log_mean_exp(values: Tensor, dim: int) -> Tensor:
     return values.logsumexp(dim) - math.log(values.shape[dim])
 
 
-def log_marginal(log_p: Float[Tensor, "B L D S"]) -> Float[Tensor, "B D S"]:
-    """log (1/L) sum_l p^d(. ; lam_l): one-position marginals of the mixture."""
-    return log_mean_exp(log_p, 1)
+def log_marginal(log_p: Float[Tensor, "P L S"]) -> Float[Tensor, "P S"]:
+    """log (1/L) sum_l p(. ; lam_l): the marginal of the mixture at one position."""
+    return log_p[:, 0] if log_p.shape[1] == 1 else log_mean_exp(log_p, 1)
 
 
-def log_factors(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B L N D"]:
-    """log p^d(x_n^d ; lam_l): what each component gives to each position of each point."""
-    index = x.transpose(1, 2).unsqueeze(1).expand(-1, log_p.shape[1], -1, -1)  # (B, L, D, N)
-    return log_p.gather(-1, index).transpose(2, 3)
+def log_factors(log_p: Float[Tensor, "P L S"], x: Int[Tensor, "P N"]) -> Float[Tensor, "P L N"]:
+    """log p(x_n ; lam_l): what each component gives to each point at one position."""
+    return log_p.gather(-1, x[:, None].expand(-1, log_p.shape[1], -1))
 
 
-def log_joint_of_factors(log_f: Float[Tensor, "B L N D"]) -> Float[Tensor, "B N"]:
-    """log (1/L) sum_l prod_d f: the mixture of products of any per-component factors.
-
-    The sum over positions runs to thousands of nats, so it is kept in at least float32.
-    """
-    return log_mean_exp(log_f.sum(-1), 1)
+def kl(log_p: Float[Tensor, "*#rows S"], log_q: Float[Tensor, "*#rows S"]) -> Float[Tensor, "*#rows"]:
+    """KL(p || q) at one position, in nats."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def log_joint(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-    """log (1/L) sum_l prod_d p^d(x^d ; lam_l): the mixture's joint log-likelihood, the paper's J."""
-    return log_joint_of_factors(log_factors(log_p, x))
+def log_joint(sums: Float[Tensor, "B L N"]) -> Float[Tensor, "B N"]:
+    """log (1/L) sum_l prod_d p^d(x_n^d ; lam_l): the joint log-likelihood, the paper's J."""
+    return log_mean_exp(sums, 1)
 
 
-def correlation(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-    """Joint minus product of marginals, J(x) - M(x), both from the same draws of lambda.
-
-    The control variate of Di4C (Section 4): minus its mean over samples of the target, plus the closed-form
-    KL of the marginals, has the gradient of the full KL at a fraction of its variance.
-    """
-    log_f = log_factors(log_p, x)
-    return log_joint_of_factors(log_f) - log_mean_exp(log_f, 1).sum(-1)
-
-
-def responsibilities(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B L N"]:
+def responsibilities(sums: Float[Tensor, "B L N"]) -> Float[Tensor, "B L N"]:
     """p(l | x_n): the share of each component in the joint at each point."""
-    return log_factors(log_p, x).sum(-1).softmax(1)
+    return sums.softmax(1)
 
 
-def kl(log_p: Float[Tensor, "*#rows D S"], log_q: Float[Tensor, "*#rows D S"]) -> Float[Tensor, "*#rows"]:
-    """sum_d KL(p^d || q^d): the KL divergence between product laws, in nats."""
-    return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
-
-
-def effective_components(log_p: Float[Tensor, "B L D S"], x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
+def effective_components(sums: Float[Tensor, "B L N"]) -> Float[Tensor, "B N"]:
     """exp of the entropy of the responsibilities: L where lambda is ignored, towards 1 where it decides."""
-    share = responsibilities(log_p, x)
-    return torch.special.entr(share).sum(1).exp()
+    return torch.special.entr(responsibilities(sums)).sum(1).exp()

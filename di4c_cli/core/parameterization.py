@@ -1,19 +1,41 @@
-"""From a network's logits to normalised log p_{0|t}: what may be predicted, given what is seen."""
+"""From a network's logits to normalised log p_{0|t}: what may be predicted, given what is seen.
 
-from collections.abc import Callable
+A parameterization works site by site: logits (*rows, S) with the state x_t and the time t of each row.
+"""
 
-from jaxtyping import Float, Int
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.space import NEVER
 
 
-def free(
-    logits: Float[Tensor, "N d S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"], positions: slice
-) -> Float[Tensor, "N d S"]:
+@runtime_checkable
+class Parameterization(Protocol):
+    def __call__(
+        self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows S"]:
+        """log p(x_0 | x_t). The logits are used up: they may be overwritten."""
+        ...
+
+    def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:
+        """Where x_t leaves x_0 open; None: everywhere. Elsewhere x_0 = x_t for certain."""
+        ...
+
+
+class Free:
     """log-softmax of the logits as they are (tauLDR, MaskGIT)."""
-    return _at_least_float32(logits).log_softmax(-1)
+
+    def __call__(
+        self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows S"]:
+        return _at_least_float32(logits).log_softmax(-1)
+
+    def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:
+        return None
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
@@ -21,21 +43,18 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
-class Unmasked:
-    """`free` on a process with a mask (MaskGIT): x_0 holds no mask, so none is ever predicted."""
+class Unmasked(Free):
+    """`Free` on a process with a mask (MaskGIT): x_0 holds no mask, so none is ever predicted."""
 
     def __init__(self, mask_id: int) -> None:
         self.mask_id = mask_id
 
     def __call__(
-        self,
-        logits: Float[Tensor, "N d S"],
-        x_t: Int[Tensor, "N D"],
-        t: Float[Tensor, " N"],
-        positions: slice,
-    ) -> Float[Tensor, "N d S"]:
-        logits = _at_least_float32(logits).index_fill(-1, x_t.new_tensor([self.mask_id]), NEVER)
-        return free(logits, x_t, t, positions)
+        self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows S"]:
+        logits = _at_least_float32(logits)
+        logits.select(-1, self.mask_id).fill_(NEVER)
+        return logits.log_softmax(-1)
 
 
 class Subs:
@@ -46,19 +65,20 @@ class Subs:
 
     def __init__(self, mask_id: int) -> None:
         self.mask_id = mask_id
-        self.unmasked = Unmasked(mask_id)
 
     def __call__(
-        self,
-        logits: Float[Tensor, "N d S"],
-        x_t: Int[Tensor, "N D"],
-        t: Float[Tensor, " N"],
-        positions: slice,
-    ) -> Float[Tensor, "N d S"]:
-        seen = x_t[:, positions, None]
-        log_p = self.unmasked(logits, x_t, t, positions)
-        visible = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
-        return log_p.where(seen == self.mask_id, visible)
+        self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows S"]:
+        logits = _at_least_float32(logits)
+        visible = x_t != self.mask_id
+        # One write at x_t does both: where that is the mask, the mask is ruled out.
+        settled = logits.new_full(visible.shape, NEVER).masked_fill(visible, 0.0)
+        logits.masked_fill_(visible[..., None], NEVER)
+        seen = x_t[..., None].expand(*logits.shape[:-1], 1)
+        return logits.scatter_(-1, seen, settled[..., None].expand_as(seen)).log_softmax(-1)
+
+    def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:
+        return x_t == self.mask_id
 
 
 class BayesSkip:
@@ -72,19 +92,18 @@ class BayesSkip:
         self.process = process
 
     def __call__(
-        self,
-        logits: Float[Tensor, "N d S"],
-        x_t: Int[Tensor, "N D"],
-        t: Float[Tensor, " N"],
-        positions: slice,
-    ) -> Float[Tensor, "N d S"]:
+        self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
+    ) -> Float[Tensor, "*rows S"]:
         logits = _at_least_float32(logits)
-        return free(
-            logits + self.process.log_likelihood(x_t[:, positions], t).to(logits.dtype), x_t, t, positions
-        )
+        times = torch.broadcast_to(t, x_t.shape).flatten()
+        skip = self.process.log_likelihood(x_t.flatten()[:, None], times).view(*x_t.shape, -1)
+        return (logits + skip.to(logits.dtype)).log_softmax(-1)
+
+    def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:
+        return self.process.open(x_t)
 
 
-def build(name: str, process: ForwardProcess) -> Callable[[Tensor, Tensor, Tensor, slice], Tensor]:
+def build(name: str, process: ForwardProcess) -> Parameterization:
     """The parameterization of that name on a process.
 
     Raises:
@@ -97,4 +116,4 @@ def build(name: str, process: ForwardProcess) -> Callable[[Tensor, Tensor, Tenso
         if mask_id is None:
             raise ValueError("parameterization 'subs' needs a process with a mask; use 'free' or 'bayes'")
         return Subs(mask_id)
-    return free if mask_id is None or name == "raw" else Unmasked(mask_id)
+    return Free() if mask_id is None or name == "raw" else Unmasked(mask_id)

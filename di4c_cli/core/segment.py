@@ -1,6 +1,6 @@
 """One t -> s piece of the reverse chain, and who plays in it. What no loss reads is never computed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from di4c_cli.core import readings
 from di4c_cli.core.denoiser import Denoiser
-from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
+from di4c_cli.core.law import Law, MixtureOfRows, ProductLaw
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.readings import Reading
 from di4c_cli.core.samplers import Sampler
 from di4c_cli.core.space import Batch
 
@@ -51,7 +53,7 @@ class Segment:
         return self.cast.process.sample_forward(self.batch.x_0, noised_at, self.generator)
 
     @cached_property
-    def teacher_law(self) -> MixtureLaw:
+    def teacher_law(self) -> MixtureOfRows:
         """The teacher at x_t: one forward pass, without gradient, for its steps and its marginals alike.
 
         Raises:
@@ -62,14 +64,12 @@ class Segment:
         copies = self.x_t[:, None].expand(-1, self.cast.teacher_draws, -1)
         with torch.no_grad():
             law = self.cast.teacher.law_of_draws(copies, self.t, self.batch.label, generator=self.generator)
-            _ = law.log_p
-        return law
+        return law.detached()
 
     @cached_property
     def teacher_t(self) -> ProductLaw:
-        """The teacher's marginals at x_t."""
-        law = self.teacher_law
-        return ProductLaw.dense(law.log_p[:, 0] if self.cast.teacher_draws == 1 else law.log_marginal())
+        """The teacher's marginals at x_t, kept where x_t leaves something open."""
+        return self.teacher_law.marginal()
 
     @cached_property
     def student_t(self) -> Law:
@@ -88,31 +88,38 @@ class Segment:
         if self.cast.teacher_sampler is None:
             raise ValueError("this loss needs a teacher sampler")
         K = self.cast.teacher_draws
-        with torch.no_grad():
-            x_s = self.cast.teacher_sampler.step(
-                self.teacher_law.components(),
-                self.x_t.repeat_interleave(K, 0),
-                self.t.repeat_interleave(K),
-                self.s.repeat_interleave(K),
-                self.generator,
-                self.cast.num_latents // K,
-            )
+        x_s = self.cast.teacher_sampler.step(
+            self.teacher_t if K == 1 else self.teacher_law.rows,
+            self.x_t.repeat_interleave(K, 0),
+            self.t.repeat_interleave(K),
+            self.s.repeat_interleave(K),
+            self.generator,
+            self.cast.num_latents // K,
+        )
         return x_s.reshape(len(self.x_t), -1, self.x_t.shape[1])
 
     @cached_property
-    def student_s(self) -> MixtureLaw:
+    def student_s(self) -> MixtureOfRows:
         """The consistency target: the student at the teacher's x_s, in evaluation mode, no gradient."""
         mode: AbstractContextManager[None] = (
             nullcontext() if self.cast.target_dropout else _evaluation_mode(self.cast.student)
         )
         with torch.no_grad(), mode:
             law = self.cast.student.law_of_draws(self.x_s, self.s, self.batch.label, generator=self.generator)
-            _ = law.log_p
-        return law
+        return law.detached()
 
     @cached_property
     def target(self) -> Int[Tensor, "B L D"]:
         """x_0 ~ student_s, one from each of its components."""
+        return self._target[0]
+
+    @cached_property
+    def target_marginal(self) -> ProductLaw:
+        """The marginals of student_s."""
+        return self._target[1]
+
+    @cached_property
+    def _target(self) -> tuple[Int[Tensor, "B L D"], ProductLaw]:
         return self.student_s.draw_each(self.generator)
 
     def restricted(self, rows: Int[Tensor, " b"]) -> "Segment":
@@ -121,6 +128,15 @@ class Segment:
             return self
         return _Part(self.cast, self.batch[rows], self.t[rows], self.s[rows], self.generator, self, rows)
 
+    @property
+    def origin(self) -> "Segment":
+        """The segment that this is a part of, at last; itself, if it is no part."""
+        return self
+
+    def relayed(self, asked: Sequence[Reading]) -> list[Reading]:
+        """Readings of this segment's student_t as readings of its origin's."""
+        return list(asked)
+
     def health(self) -> dict[str, float]:
         """What tells success from failure (nats): marginals stay the teacher's while the joint gains.
 
@@ -128,15 +144,17 @@ class Segment:
         """
         x_0 = self.batch.x_0[:, None]
         with torch.no_grad():
-            law = self.student_t
-            correlation = -law.correlation(x_0).mean().item()
-            teacher = self.teacher_t.log_p
-            marginal = (teacher.exp() * (teacher - law.log_marginal())).sum((-2, -1)).mean().item()
+            found = self.student_t.answer(
+                readings.MarginalKL(self.teacher_t),
+                readings.Correlation(x_0),
+                readings.EffectiveComponents(x_0),
+            )
+            marginal, correlation, effective = (values.mean().item() for values in found)
             return {
                 "marginal": marginal,
-                "correlation": correlation,
-                "marginal_plus_correlation": marginal + correlation,
-                "effective_components": law.effective_components(x_0).mean().item(),
+                "correlation": -correlation,
+                "marginal_plus_correlation": marginal - correlation,
+                "effective_components": effective,
             }
 
 
@@ -152,16 +170,23 @@ class _Part(Segment):
         return self.whole.x_t[self.rows]
 
     @cached_property
-    def teacher_law(self) -> MixtureLaw:
-        return self.whole.teacher_law.subset(self.rows)
+    def teacher_law(self) -> MixtureOfRows:
+        return self.whole.teacher_law.of_some(self.rows)
 
     @cached_property
     def teacher_t(self) -> ProductLaw:
-        return ProductLaw.dense(self.whole.teacher_t.log_p[self.rows])
+        return self.whole.teacher_t.subset(self.rows)
 
     @cached_property
     def student_t(self) -> Law:
         return self.whole.student_t.subset(self.rows)
+
+    @property
+    def origin(self) -> Segment:
+        return self.whole.origin
+
+    def relayed(self, asked: Sequence[Reading]) -> list[Reading]:
+        return self.whole.relayed([readings.Among(self.rows, reading) for reading in asked])
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The state space S^D, batches of points in it, and the one categorical draw."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 # Log-probability of the impossible: exp gives exactly 0, and 0 * (x - NEVER) is 0 where -inf would give NaN.
 NEVER = -1e6
-# float64 entries of one piece of a draw (512 MiB): rows of a large vocabulary are drawn in pieces.
-DRAWN_AT_ONCE = 2**26
+# float64 entries of one piece of a draw (2 MiB): it should stay in a processor's cache.
+DRAWN_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,10 @@ class Batch:
             None if self.label is None else self.label.to(device, non_blocking=True),
         )
 
+    def pinned(self) -> "Batch":
+        """In page-locked memory, from which a GPU copies by itself."""
+        return Batch(self.x_0.pin_memory(), None if self.label is None else self.label.pin_memory())
+
     def __getitem__(self, rows: Int[Tensor, " n"]) -> "Batch":
         return Batch(self.x_0[rows], None if self.label is None else self.label[rows])
 
@@ -94,24 +99,55 @@ def sample_categorical(
         log_p: log-probabilities; rows need not be normalised.
     """
     u = uniform(*log_p.shape[:-1], num, generator=generator, device=log_p.device)
-    S = log_p.shape[-1]
-    pieces = [
-        _inverse_cdf(rows, uniforms)
-        for rows, uniforms in zip(
-            log_p.reshape(-1, S).split(max(1, DRAWN_AT_ONCE // S)),
-            u.view(-1, num).split(max(1, DRAWN_AT_ONCE // S)),
-            strict=True,
-        )
-    ]
+    return draw_from(log_p, u)
+
+
+def draw_from(log_p: Float[Tensor, "*rows S"], u: Float[Tensor, "*rows num"]) -> Int[Tensor, "*rows num"]:
+    """The states at the given uniforms of the rows' inverse CDFs, in float64, some rows at a time."""
+    S, num = log_p.shape[-1], u.shape[-1]
+    size = max(1, DRAWN_AT_ONCE // S)
+    rows, uniforms = log_p.reshape(-1, S).split(size), u.reshape(-1, num).split(size)
+    pieces = [_inverse_cdf(_weights(p), v) for p, v in zip(rows, uniforms, strict=True)]
     return torch.cat(pieces).view(u.shape)
 
 
-def _inverse_cdf(log_p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:
+def draw_distinct(
+    keys: Int[Tensor, "*rows"],
+    weights: Callable[[Int[Tensor, " n"]], Float[Tensor, "n S"]],
+    generator: torch.Generator,
+) -> Int[Tensor, "*rows"]:
+    """One draw for each entry from a law that depends on its key alone: one CDF for each distinct key.
+
+    Args:
+        weights: the laws of some keys in float64; they need not be normalised.
+    """
+    u = uniform(*keys.shape, generator=generator, device=keys.device).flatten()
+    distinct, which = torch.unique(keys, return_inverse=True)
+    which = which.flatten()
+    cdf = weights(distinct).cumsum(-1)
+    S = cdf.shape[-1]
+    threshold = _below_total(u * cdf[which, -1], cdf[which, -1])
+    below, above = torch.zeros_like(which), torch.full_like(which, S - 1)
+    for _ in range((S - 1).bit_length()):  # the first state whose CDF exceeds the threshold, by bisection
+        middle = (below + above) // 2
+        beyond = cdf[which, middle] > threshold
+        above = torch.where(beyond, middle, above)
+        below = torch.where(beyond, below, middle + 1)
+    return above.view(keys.shape)
+
+
+def _weights(log_p: Float[Tensor, "n S"]) -> Float[Tensor, "n S"]:
     p = log_p.double()
-    p = (p - p.amax(-1, keepdim=True)).exp()
+    return p.sub_(p.amax(-1, keepdim=True)).exp_() if p is not log_p else (p - p.amax(-1, keepdim=True)).exp()
+
+
+def _inverse_cdf(p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:
     cdf = p.cumsum(-1)
     total = cdf[..., -1:]
-    # u * total may round up to total; stay below, so that a trailing state of probability 0 is never met.
-    threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
     # A row of NaN would give S: the loss is to tell of a diverged model, not an index out of bounds.
-    return torch.searchsorted(cdf, threshold, right=True).clamp_(max=log_p.shape[-1] - 1)
+    return torch.searchsorted(cdf, _below_total(u * total, total), right=True).clamp_(max=p.shape[-1] - 1)
+
+
+def _below_total(threshold: Tensor, total: Tensor) -> Tensor:
+    """u * total may round up to total; stay below, so that a trailing state of probability 0 is never met."""
+    return torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))

@@ -6,10 +6,11 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -19,9 +20,13 @@ from di4c_cli.core import checkpoints, training_state
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
-from di4c_cli.core.order import data_indices, step_seed
+from di4c_cli.core.loader import Loader
+from di4c_cli.core.losses import evaluated
+from di4c_cli.core.networks import Network
+from di4c_cli.core.order import step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
+from di4c_cli.core.space import Batch
 from di4c_cli.core.times import Config as Times
 from di4c_cli.core.watch import LambdaWatch
 from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
@@ -43,6 +48,12 @@ class Config(_Config):
     """Data points of one optimiser step."""
     accumulate: int = Field(1, ge=1)
     """Parts in which a batch is computed; the gradient is that of the whole batch."""
+    rows_at_once: int | None = Field(None, ge=1)
+    """Rows (data points times draws of lambda) whose activations are kept, others recomputed; unset: all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' bodies, by autocast; weights, heads and losses stay in float32."""
+    compile: bool = False
+    """Compile the networks' bodies (torch.compile); what cannot be compiled runs as it is."""
     lr: Annotated[
         LearningRate, BeforeValidator(_number_is_peak, json_schema_input_type=LearningRate | float)
     ] = LearningRate()
@@ -108,6 +119,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
+        for model in (self.model, self.cast.teacher):
+            self._set_up(model)
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.terms = [(section.kind, section.weight, section.build()) for section in self.losses]
@@ -125,6 +138,16 @@ class Trainer:
         self._counts: dict[str, int] = defaultdict(int)
         self.watch = LambdaWatch(self.config.warn_after)
 
+    def _set_up(self, model: object) -> None:
+        """How the networks inside a model are run, as the recipe says."""
+        config = self.config
+        for network in model.modules() if isinstance(model, nn.Module) else []:
+            if isinstance(network, Network):
+                network.rows_at_once = config.rows_at_once
+                network.autocast = torch.bfloat16 if config.precision == "bfloat16" else None
+                if config.compile:
+                    network.compile_body()
+
     # -- the loop ----------------------------------------------------------------------------
 
     def fit(self, split: Split, stop: Callable[[], int | None]) -> dict[str, Any]:
@@ -135,10 +158,16 @@ class Trainer:
             Interrupted: a signal came; a resumable checkpoint was written first.
             RunError: a checkpoint could not be written.
         """
-        config, row = self.config, {}
+        config = self.config
+        loader = Loader(split, config.batch_size, config.accumulate, config.seed, self.device)
+        with closing(loader):
+            return self._fit(loader, stop)
+
+    def _fit(self, loader: Loader, stop: Callable[[], int | None]) -> dict[str, Any]:
+        config, row = self.config, dict[str, Any]()
         started, mark, mark_step = time.monotonic() - self.elapsed, time.monotonic(), self.step
         while self.step < config.steps:
-            self._optimise(split)
+            self.optimise(loader(self.step))
             self.step += 1
             if config.promote_every and self.step % config.promote_every == 0:
                 self._promote()
@@ -169,22 +198,22 @@ class Trainer:
             self.preview(self.step)
         return row
 
-    def _optimise(self, split: Split) -> None:
+    def optimise(self, parts: Sequence[Batch]) -> None:
+        """One step of the optimiser on a batch in parts."""
         config = self.config
         progress = self.step / config.steps
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr.at(self.step, config.steps)
-        index = data_indices(len(split), config.batch_size, self.step, config.seed)
-        parts = index.chunk(config.accumulate)
-        for part, rows in enumerate(parts):
+        for part, batch in enumerate(parts):
             seed = step_seed(config.seed, self.step, part)
             torch.manual_seed(seed)  # dropout
             generator = torch.Generator(self.device).manual_seed(seed)
-            t, s = self.times.sample(len(rows), generator, self.device, step=self.step)
-            batch = split[rows].to(self.device)
+            # Times are drawn on the host, which has to know where the weights of losses are 0.
+            host = generator if self.device.type == "cpu" else torch.Generator().manual_seed(seed)
+            t, s = self.times.sample(len(batch), host, "cpu", step=self.step)
             batch = batch.told(self.cast.process.space.num_classes, config.label_drop, generator)
-            self._segment = Segment(self.cast, batch, t, s, generator)
-            total = self._weighted_loss(self._segment, progress).sum() / config.batch_size
+            self._segment = Segment(self.cast, batch, self._sent(t), self._sent(s), generator)
+            total = self._weighted_loss(self._segment, t, progress).sum() / config.batch_size
             if total.requires_grad:  # not where every weight is 0
                 total.backward()
             self._add("loss", total.detach() * len(parts))
@@ -194,21 +223,28 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
 
+    def _sent(self, values: Tensor) -> Tensor:
+        return values.to(self.device, non_blocking=True)
+
     def _promote(self) -> None:
         """The student's weights become the teacher's: the next round distils what this one learned."""
         training_state.same_network(self.model, self.cast.teacher).load_state_dict(self.model.state_dict())
         self.run.log(f"step {self.step}: the student is the teacher from here on")
 
-    def _weighted_loss(self, segment: Segment, progress: float) -> Tensor:
-        total = torch.zeros_like(segment.t)
+    def _weighted_loss(self, segment: Segment, t: Tensor, progress: float) -> Tensor:
+        """The weighted sum for each data point; `t` is the segment's, on the host."""
+        weighed = []
         for kind, weight, loss in self.terms:
-            w = weight.at(segment.t, progress)
+            w = weight.at(t, progress)
             rows = w.nonzero().squeeze(1)
-            if not len(rows):  # a term is computed only where it has weight
-                continue
-            values = loss(segment.restricted(rows))
-            self._add(f"loss/{kind}", values.detach().mean())
-            total = total.index_add(0, rows, w[rows] * values)
+            if len(rows):  # a term is computed only where it has weight
+                sent = self._sent(rows)
+                weighed.append((kind, self._sent(w[rows]), sent, loss, segment.restricted(sent)))
+        values = evaluated([(loss, part) for _, _, _, loss, part in weighed])
+        total = torch.zeros_like(segment.t)
+        for (kind, w, rows, _, _), value in zip(weighed, values, strict=True):
+            self._add(f"loss/{kind}", value.detach().mean())
+            total = total.index_add(0, rows, w * value)
         return total
 
     # -- what the run directory gets ---------------------------------------------------------

@@ -11,6 +11,7 @@ from di4c_cli.core.networks import mlp
 from di4c_cli.core.parameterization import build
 from di4c_cli.core.processes import masked
 from di4c_cli.core.samplers import ancestral, network_calls, sample
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import Batch, StateSpace
 
 SPACE = StateSpace(shape=(6,), num_states=3, num_classes=2)
@@ -43,7 +44,8 @@ def test_guided_law_is_the_published_formula():
     law = Guided(ByLabel(table), 1.5, num_classes=2)(x, torch.ones(2), label, generator=seeded())
     wanted = (2.5 * table[label].log_softmax(-1) - 1.5 * table[2].log_softmax(-1)).log_softmax(-1)
     assert torch.allclose(law.log_p, wanted[:, None].expand_as(law.log_p))
-    assert torch.equal(law.read(slice(2, 4)), law.log_p[:, 2:4])
+    sites = Sites.where(torch.eye(*law.log_p.shape[:2]).bool())
+    assert torch.equal(law.read(sites), law.log_p[sites.row, sites.position])
 
 
 def test_both_calls_see_the_same_lambda():

@@ -1,4 +1,4 @@
-"""Mixtures of product laws, and the laws built on them, against enumeration of S^D."""
+"""Mixtures of product laws against enumeration of S^D, read whole and in pieces."""
 
 import itertools
 import math
@@ -6,12 +6,13 @@ import math
 import pytest
 import torch
 
-from di4c_cli.core import mixture
+from di4c_cli.core import law, mixture
 from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
 from di4c_cli.core.processes.gaussian import GaussianProcess
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.processes.uniform import UniformProcess
-from di4c_cli.core.space import NEVER, StateSpace
+from di4c_cli.core.sites import Sites
+from di4c_cli.core.space import NEVER, StateSpace, sample_categorical
 
 B, L, D, S = 2, 5, 3, 3
 
@@ -62,14 +63,14 @@ def test_log_mean_exp():
 
 def test_the_joint_is_the_definition_and_sums_to_one():
     log_p = components()
-    joint = mixture.log_joint(log_p, all_points()).exp()
+    joint = MixtureLaw.dense(log_p).log_joint(all_points()).exp()
     assert torch.allclose(joint, table(log_p), atol=1e-14)
     assert torch.allclose(joint.sum(1), torch.ones(B).double(), atol=1e-13)
 
 
 def test_marginals_are_those_of_the_joint():
     log_p = components()
-    assert torch.allclose(mixture.log_marginal(log_p).exp(), marginals(table(log_p)), atol=1e-14)
+    assert torch.allclose(MixtureLaw.dense(log_p).log_marginal().exp(), marginals(table(log_p)), atol=1e-14)
 
 
 def test_correlation_is_joint_over_product_of_marginals():
@@ -77,21 +78,23 @@ def test_correlation_is_joint_over_product_of_marginals():
     joint = table(log_p)
     m = marginals(joint)
     product = torch.stack([torch.stack([m[:, d, x[d]] for d in range(D)]).prod(0) for x in points()], 1)
-    assert torch.allclose(mixture.correlation(log_p, all_points()), (joint / product).log(), atol=1e-12)
+    assert torch.allclose(
+        MixtureLaw.dense(log_p).correlation(all_points()), (joint / product).log(), atol=1e-12
+    )
 
 
 def test_one_component_has_no_correlation():
     log_p = components(num=1)
-    assert (mixture.correlation(log_p, all_points()) == 0).all()
+    assert (MixtureLaw.dense(log_p).correlation(all_points()) == 0).all()
     copies = log_p.expand(-1, 7, -1, -1)
-    assert mixture.correlation(copies, all_points()).abs().max() < 1e-13
+    assert MixtureLaw.dense(copies).correlation(all_points()).abs().max() < 1e-13
 
 
 def test_float32_stays_close_to_float64_over_thousands_of_positions():
     logits = torch.randn(1, 8, 3072, 4, generator=torch.Generator().manual_seed(0))
     x = torch.randint(4, (1, 2, 3072), generator=torch.Generator().manual_seed(1))
-    exact = mixture.correlation(logits.double().log_softmax(-1), x)
-    assert torch.allclose(mixture.correlation(logits.log_softmax(-1), x).double(), exact, atol=0.02)
+    exact = MixtureLaw.dense(logits.double().log_softmax(-1)).correlation(x)
+    assert torch.allclose(MixtureLaw.dense(logits.log_softmax(-1)).correlation(x).double(), exact, atol=0.02)
 
 
 # the identity behind the control variate
@@ -105,9 +108,9 @@ def test_correlation_and_marginal_terms_are_the_kl_up_to_its_constant():
     """KL(r || p) = -E_r[J - M] + sum_d KL(r_d || m_d) + TC(r), TC the total correlation of r."""
     log_r, log_p = components(seed=1, num=4), components()
     r = table(log_r)
-    l_corr = -(r * mixture.correlation(log_p, all_points())).sum(1)
-    l_marg = mixture.kl(mixture.log_marginal(log_r), mixture.log_marginal(log_p))
-    total_correlation = (r * mixture.correlation(log_r, all_points())).sum(1)
+    l_corr = -(r * MixtureLaw.dense(log_p).correlation(all_points())).sum(1)
+    l_marg = MixtureLaw.dense(log_p).marginal_kl(MixtureLaw.dense(log_r).marginal())
+    total_correlation = (r * MixtureLaw.dense(log_r).correlation(all_points())).sum(1)
     exact = kl_of_tables(r, table(log_p))
     assert torch.allclose(l_corr + l_marg + total_correlation, exact, atol=1e-12)
     assert (total_correlation > 0.01).all()  # or the constant was not tested
@@ -121,11 +124,11 @@ def test_correlation_and_marginal_terms_have_the_gradient_of_the_kl():
         return torch.autograd.grad(loss(logits.log_softmax(-1)).sum(), logits)[0]
 
     def split(log_p):
-        l_corr = -(r * mixture.correlation(log_p, all_points())).sum(1)
-        return l_corr + mixture.kl(mixture.log_marginal(log_r), mixture.log_marginal(log_p))
+        l_corr = -(r * MixtureLaw.dense(log_p).correlation(all_points())).sum(1)
+        return l_corr + MixtureLaw.dense(log_p).marginal_kl(MixtureLaw.dense(log_r).marginal())
 
     def whole(log_p):
-        return kl_of_tables(r, mixture.log_joint(log_p, all_points()).exp())
+        return kl_of_tables(r, MixtureLaw.dense(log_p).log_joint(all_points()).exp())
 
     assert torch.allclose(gradient(split), gradient(whole), atol=1e-12)
 
@@ -135,7 +138,8 @@ def test_correlation_and_marginal_terms_have_the_gradient_of_the_kl():
 
 def test_responsibilities_are_posterior_shares():
     log_p = components()
-    share = mixture.responsibilities(log_p, all_points())
+    sums = torch.stack([log_p[:, :, d, points()[:, d]] for d in range(D)]).sum(0)
+    share = mixture.responsibilities(sums)
     assert torch.allclose(share.sum(1), torch.ones(B, S**D).double())
     each = torch.stack([table(log_p[:, [j]]) for j in range(L)], 1)
     assert torch.allclose(share, each / each.sum(1, keepdim=True), atol=1e-12)
@@ -143,19 +147,21 @@ def test_responsibilities_are_posterior_shares():
 
 def test_effective_components_count_those_that_differ():
     same = components(num=1).expand(-1, 6, -1, -1)
-    assert torch.allclose(mixture.effective_components(same, all_points()), torch.tensor(6.0).double())
+    assert torch.allclose(
+        MixtureLaw.dense(same).effective_components(all_points()), torch.tensor(6.0).double()
+    )
     apart = torch.full((B, S, D, S), NEVER, dtype=torch.float64)
     apart[:, range(S), :, range(S)] = 0  # component k always says k
     agree = torch.arange(S)[:, None].expand(B, S, D)
-    assert torch.allclose(mixture.effective_components(apart, agree), torch.ones(B, S).double())
+    assert torch.allclose(MixtureLaw.dense(apart).effective_components(agree), torch.ones(B, S).double())
 
 
 def test_kl_of_certain_positions_is_zero_and_finite():
     certain = torch.full((1, D, S), NEVER)
     certain[..., 0] = 0.0
-    assert mixture.kl(certain, certain).item() == 0
+    assert mixture.kl(certain, certain).sum().item() == 0
     p = components(num=1)[:1, 0].float()
-    assert mixture.kl(certain, p).item() == pytest.approx(-p[0, :, 0].sum().item(), rel=1e-6)
+    assert mixture.kl(certain, p).sum().item() == pytest.approx(-p[0, :, 0].sum().item(), rel=1e-6)
 
 
 # laws
@@ -165,22 +171,40 @@ def test_laws_are_laws():
     assert isinstance(MixtureLaw.dense(components()), Law)
 
 
-def test_product_laws_are_read_whole_or_by_slices():
+@pytest.fixture(params=[2**24, 2 * L * S, 1])
+def piece(request, monkeypatch):
+    """Sizes of pieces: all of a law, two sites, one."""
+    monkeypatch.setattr(law, "PIECE", request.param)
+    return request.param
+
+
+def test_product_laws_are_lazy_and_read_in_pieces(piece):
     log_p = components()[:, 0]
     asked = []
 
-    def read(positions):
-        asked.append(positions)
-        return log_p[:, positions]
+    def read(sites):
+        asked.append(len(sites))
+        return log_p[sites.row, sites.position]
 
-    law = ProductLaw(read, D)
+    product = ProductLaw(read, Sites.everywhere(B, D, "cpu"), S)
     assert asked == []
-    pieces = list(law.chunks(2))
-    assert [(s.start, s.stop) for s, _ in pieces] == [(0, 2), (2, 3)]
-    assert torch.equal(torch.cat([piece for _, piece in pieces], 1), log_p)
-    assert torch.equal(law.log_p, log_p)
-    assert len(asked) == 3
-    assert law.log_p is law.log_p
+    parts = list(product.table.pieces())
+    assert sum(asked) == B * D
+    assert max(asked) <= max(1, piece // S)
+    for sites, rows in parts:
+        assert torch.equal(rows, log_p[sites.row, sites.position])
+    assert torch.equal(product.log_p, log_p)
+
+
+def test_answers_do_not_depend_on_the_pieces(piece):
+    log_p = components()
+    mixed = MixtureLaw.dense(log_p)
+    assert torch.allclose(mixed.log_joint(all_points()).exp(), table(log_p), atol=1e-14)
+    assert torch.allclose(mixed.log_marginal().exp(), marginals(table(log_p)), atol=1e-14)
+    x, product = mixed.draw_each(torch.Generator().manual_seed(0))
+    assert torch.equal(product.log_p, mixed.log_marginal())
+    whole = sample_categorical(log_p, torch.Generator().manual_seed(0)).squeeze(-1)
+    assert torch.equal(x, whole)
 
 
 def test_draws_and_mode_of_a_product_law():
@@ -195,14 +219,14 @@ def test_draws_and_mode_of_a_product_law():
 def test_draw_each_takes_one_point_from_every_component():
     certain = torch.full((B, S, D, S), NEVER)
     certain[:, range(S), :, range(S)] = 0
-    x = MixtureLaw.dense(certain).draw_each(torch.Generator())
+    x, _ = MixtureLaw.dense(certain).draw_each(torch.Generator())
     assert torch.equal(x, torch.arange(S)[:, None].expand(B, S, D))
 
 
 def test_components_kl_bounds_the_kl_of_the_mixture():
     """Convexity: KL(teacher || mixture) <= mean of KL(teacher || component)."""
     teacher, log_p = components(seed=2)[:, 0], components()
-    bound = MixtureLaw.dense(log_p).components_kl(teacher)
+    bound = MixtureLaw.dense(log_p).components_kl(ProductLaw.dense(teacher))
     each = [(teacher.exp() * (teacher - log_p[:, j])).sum((1, 2)) for j in range(L)]
     assert torch.allclose(bound, torch.stack(each).mean(0), atol=1e-13)
     assert (kl_of_tables(table(teacher[:, None]), table(log_p)) < bound).all()
@@ -228,8 +252,10 @@ def test_log_step_is_a_law_of_x_s_with_x_0_summed_out(kind):
         log_p[1, :, 1] = NEVER  # a visible position is known
         log_p[1, :, 1, 0] = 0.0
     t, s = torch.tensor([0.8, 0.6]).double(), torch.tensor([0.3, 0.5]).double()
-    law = MixtureLaw.dense(log_p)
-    steps = torch.stack([law.log_step(process, x_t, x.expand(B, -1), t, s).exp() for x in points(states)], 1)
+    mixed = MixtureLaw.dense(log_p)
+    steps = torch.stack(
+        [mixed.log_step(process, x_t, x.expand(B, -1), t, s).exp() for x in points(states)], 1
+    )
     assert torch.allclose(steps.sum(1), torch.ones(B).double(), atol=1e-12)
     summed = torch.zeros_like(log_p)
     for k in range(states):  # posteriors from one-hot laws, summed by hand

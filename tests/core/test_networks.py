@@ -8,6 +8,7 @@ from di4c_cli.core.component import config_class, kinds
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.networks._embedding import sinusoid
 from di4c_cli.core.processes.masked import MaskedProcess
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 B, L = 3, 4
@@ -62,12 +63,22 @@ def test_shapes(kind):
     assert build(kind)(x, t, lam=lam).shape == (B, L, D, S)
 
 
-def test_head_by_slices_is_the_whole(kind):
+def some_sites(share):
+    return Sites.where(torch.rand(B, D, generator=torch.Generator().manual_seed(0)) < share)
+
+
+def test_head_at_sites_is_part_of_the_whole(kind):
     network = build(kind)
     h = network.body(*inputs())
-    whole = network.head(h, slice(None))
-    for positions in (slice(0, 1), slice(5, 17), slice(17, D)):
-        assert torch.allclose(network.head(h, positions), whole[:, :, positions], atol=1e-6)
+    whole = network(*inputs())
+    for sites in (Sites.everywhere(B, D, "cpu"), some_sites(0.3), some_sites(0.0)):
+        wanted = whole.transpose(1, 2)[sites.row, sites.position]
+        logits = network.head(h, sites)
+        assert torch.allclose(logits, wanted, atol=1e-6)
+        logits.fill_(0)  # in memory of their own
+    assert torch.equal(
+        network.head(h, some_sites(0.3)), network.head(network.body(*inputs()), some_sites(0.3))
+    )
 
 
 def test_draws_of_lambda_do_not_meet(kind):
@@ -168,12 +179,13 @@ def test_a_student_does_not_start_from_another_network(kind):
     assert all(torch.equal(p, before[name]) for name, p in student.state_dict().items())
 
 
-def test_mixtures_read_by_slices(kind):
+def test_mixtures_read_at_sites(kind):
     _, student = denoisers(kind)
     x, t, label, lam = inputs()
     law = student.mixture(x, t, lam, label)
-    for positions in (slice(0, 7), slice(7, D)):
-        assert torch.allclose(law.read(positions), law.log_p[:, :, positions], atol=1e-5)
+    sites = some_sites(0.5)
+    wanted = law.log_p.transpose(1, 2)[sites.row, sites.position]
+    assert torch.allclose(law.read(sites), wanted, atol=1e-5)
 
 
 def test_one_lambda_a_row_is_one_component(kind):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from di4c_cli.core import parameterization
-from di4c_cli.core.parameterization import BayesSkip, Subs, free
+from di4c_cli.core.parameterization import BayesSkip, Free, Subs, Unmasked
 from di4c_cli.core.processes.gaussian import GaussianProcess
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.processes.uniform import UniformProcess
@@ -19,7 +19,6 @@ PROCESSES = {
     "gaussian": GaussianProcess(SPACE, rate_sigma=1.0),
     "uniform": UniformProcess(SPACE),
 }
-ALL = slice(None)
 X_T = torch.tensor([[0, MASK, 2, MASK], [MASK, MASK, MASK, 3], [0, 1, 2, 3]])
 TIME = torch.tensor([0.3, 0.9, 0.5], dtype=torch.float64)
 
@@ -30,15 +29,15 @@ def logits(seed=0, dtype=torch.float64):
 
 
 def three(name):
-    return {"free": free, "subs": Subs(MASK), "bayes": BayesSkip(PROCESSES["masked"])}[name]
+    return {"free": Free(), "subs": Subs(MASK), "bayes": BayesSkip(PROCESSES["masked"])}[name]
 
 
 @pytest.mark.parametrize("name", ["free", "subs", "bayes"])
-def test_rows_are_laws_and_slices_are_parts_of_the_whole(name):
-    log_p = three(name)(logits(), X_T, TIME, ALL)
+def test_rows_are_laws_and_each_stands_for_itself(name):
+    log_p = three(name)(logits(), X_T, TIME[:, None])
     assert torch.allclose(log_p.exp().sum(-1), torch.ones(3, D).double())
     for positions in (slice(0, 1), slice(1, 3), slice(3, 4)):
-        piece = three(name)(logits()[:, positions], X_T, TIME, positions)
+        piece = three(name)(logits()[:, positions], X_T[:, positions], TIME[:, None])
         assert torch.equal(piece, log_p[:, positions])
 
 
@@ -46,14 +45,14 @@ def test_rows_are_laws_and_slices_are_parts_of_the_whole(name):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_left_before_anything_is_added(name, dtype):
     half = logits(dtype=dtype)
-    log_p = three(name)(half, X_T, TIME, ALL)
+    log_p = three(name)(half, X_T, TIME[:, None])
     assert log_p.dtype == torch.float32
-    assert torch.allclose(log_p, three(name)(half.float(), X_T, TIME, ALL))
+    assert torch.allclose(log_p, three(name)(half.float(), X_T, TIME[:, None]))
     assert torch.isfinite(log_p).all()
 
 
 def test_subs_never_predicts_the_mask_and_keeps_what_is_visible():
-    p = Subs(MASK)(logits(), X_T, TIME, ALL).exp()
+    p = Subs(MASK)(logits(), X_T, TIME[:, None]).exp()
     assert (p[..., MASK] == 0).all()
     visible = X_T != MASK
     assert (p[visible].gather(-1, X_T[visible][:, None]) == 1).all()
@@ -62,7 +61,7 @@ def test_subs_never_predicts_the_mask_and_keeps_what_is_visible():
 
 def test_subs_passes_no_gradient_to_visible_positions():
     z = logits().requires_grad_()
-    log_p = Subs(MASK)(z, X_T, TIME, ALL)
+    log_p = Subs(MASK)(z.clone(), X_T, TIME[:, None])
     (gradient,) = torch.autograd.grad((log_p * log_p.exp().detach() + log_p[..., :1] * 0.1).sum(), z)
     visible = X_T != MASK
     assert (gradient[visible] == 0).all()
@@ -79,7 +78,7 @@ def test_bayes_skip_is_exact_where_positions_are_independent(name):
     x_t = X_T if process.space.mask_id is not None else X_T.clamp(max=S - 2)
     z = torch.zeros(len(x_t), D, process.space.num_states, dtype=torch.float64)
     z[..., : S - 1] = prior.log()
-    skipped = BayesSkip(process)(z, x_t, TIME, ALL)
+    skipped = BayesSkip(process)(z.clone(), x_t, TIME[:, None])
     exact = ExactDenoiser(process, joint)(x_t, TIME).log_p
     assert torch.allclose(skipped.exp(), exact.exp(), atol=1e-12)
     likelihood = process.log_likelihood(x_t, TIME)
@@ -92,15 +91,15 @@ def test_bayes_skip_is_exact_where_positions_are_independent(name):
 def test_bayes_skip_knows_the_answer_near_t_0(name):
     x_t = X_T.clamp(max=S - 2)
     z = logits()[..., : S - 1]
-    log_p = BayesSkip(PROCESSES[name])(z, x_t, torch.full((3,), 1e-9).double(), ALL)
+    log_p = BayesSkip(PROCESSES[name])(z, x_t, torch.full((3, 1), 1e-9).double())
     assert torch.allclose(log_p.exp().gather(-1, x_t[..., None]), torch.ones(()).double(), atol=1e-4)
 
 
 def test_names_of_a_recipe():
     masked, plain = PROCESSES["masked"], PROCESSES["uniform"]
-    assert parameterization.build("free", plain) is free
-    assert parameterization.build("raw", masked) is free  # the mask included
-    assert parameterization.build("free", masked) is not free
+    assert type(parameterization.build("free", plain)) is Free
+    assert type(parameterization.build("raw", masked)) is Free  # the mask included
+    assert type(parameterization.build("free", masked)) is Unmasked
     assert isinstance(parameterization.build("bayes", plain), BayesSkip)
     assert parameterization.build("subs", masked).mask_id == MASK
     with pytest.raises(ValueError, match="needs a process with a mask"):

@@ -62,6 +62,7 @@ class Table(Network):
 
     def __init__(self, space, seed):
         super().__init__()
+        self.space = space
         D, S = space.num_dims, space.num_states
         generator = torch.Generator().manual_seed(seed)
         draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
@@ -81,8 +82,8 @@ class Table(Network):
         self.calls.append(SimpleNamespace(x=x, t=t, label=label, lam=lam, logits=logits))
         return logits
 
-    def head(self, h, positions):
-        return h[:, :, positions]
+    def head(self, h, sites):
+        return sites.features(h)
 
 
 # the published formulas, for one datum; ll[j][d][k] are log-probabilities of component j
@@ -167,6 +168,7 @@ def trained(losses):
     trainer = Trainer.__new__(Trainer)
     trainer.terms = [(loss.kind, loss.weight, loss.build()) for loss in losses]
     trainer._sums, trainer._counts = {}, defaultdict(int)
+    trainer.device = torch.device("cpu")
     return trainer
 
 
@@ -201,11 +203,12 @@ class Step:
         self.targets, draw_each = [], MixtureLaw.draw_each
 
         def recorded(law, generator):
-            self.targets.append(draw_each(law, generator))
-            return self.targets[-1]
+            drawn = draw_each(law, generator)
+            self.targets.append(drawn[0])
+            return drawn
 
         monkeypatch.setattr(MixtureLaw, "draw_each", recorded)
-        self.total = trained(settings.losses)._weighted_loss(self.segment, 0.0)
+        self.total = trained(settings.losses)._weighted_loss(self.segment, self.t, 0.0)
 
     def rows(self, call):
         """log-probabilities of every (row, component) of a call: nested lists [row][j][d][k]."""
@@ -349,7 +352,7 @@ def test_text_is_noised_at_times_that_went_to_the_grid_twice(monkeypatch, recipe
     forward = process.sample_forward
     monkeypatch.setattr(process, "sample_forward", lambda x, t, g: noised.append(t) or forward(x, t, g))
     t, s = settings.times.sample(200, torch.Generator().manual_seed(0), "cpu")
-    student = NetworkDenoiser(Table(process.space, 0), parameterization.free)
+    student = NetworkDenoiser(Table(process.space, 0), parameterization.Free())
     cast = Cast(process=process, student=student, noise_ahead=settings.times.ahead)
     assert Segment(cast, Batch(torch.zeros(200, D).long()), t, s, torch.Generator()).x_t.shape == (200, D)
     twice = [math.floor(time * 1024) / 1024 + 1 / 1024 for time in t.tolist()]
@@ -379,7 +382,7 @@ def test_gradient_of_a_whole_step_in_closed_form():
         teacher_t=ProductLaw.dense(teacher),
     )
     losses = [loss for loss in settings.losses if loss.kind != "distillation"]
-    (gradient,) = torch.autograd.grad(trained(losses)._weighted_loss(segment, 0.0).sum(), leaf)
+    (gradient,) = torch.autograd.grad(trained(losses)._weighted_loss(segment, t, 0.0).sum(), leaf)
 
     def softmax(values):
         whole = sum(math.exp(v) for v in values)
@@ -427,7 +430,7 @@ def taught(recipe, space, t, *, role="teacher", label=None):
     if process.space.mask_id is not None:
         hidden = torch.rand(x_0.shape, generator=generator) < 0.6
         vars(segment)["x_t"] = x_0.masked_fill(hidden, process.space.mask_id)
-    return trained(settings.losses)._weighted_loss(segment, 0.0), segment, own, other
+    return trained(settings.losses)._weighted_loss(segment, segment.t, 0.0), segment, own, other
 
 
 def answered(call, formula):

@@ -133,7 +133,7 @@ def test_the_mask_is_never_drawn():
     logits = torch.zeros(2, 256, 6)
     logits[..., -1] = 50.0
     x_t = torch.full((2, 256), process.mask_id)
-    log_p = build("free", process)(logits, x_t, torch.ones(2), slice(None))
+    log_p = build("free", process)(logits.clone(), x_t, torch.ones(2, 1))
     config = maskgit.Config()
     x = sample(config.build(process), config.plan(4, Fixed(log_p[:1])), process, 5, seeded(), "cpu")
     assert x.max() < process.mask_id

@@ -3,10 +3,12 @@
     total = sum_k w_k(t, progress) L_k(segment)
 
 A file `<kind>.py` holds `Config(losses.Config)` with `build() -> Loss`. Sums, not means, over positions and
-states.
+states. Any function of a segment is a loss; a `LawLoss` also says beforehand what it reads of the student's
+law at x_t, so that one pass over it serves all of them.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +17,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.readings import Reading
 from di4c_cli.core.schedule import Course
 from di4c_cli.core.segment import Segment
 
@@ -22,6 +25,32 @@ from di4c_cli.core.segment import Segment
 @runtime_checkable
 class Loss(Protocol):
     def __call__(self, segment: Segment) -> Float[Tensor, " B"]: ...
+
+
+class LawLoss(ABC):
+    """A loss made of readings of the student's law at x_t."""
+
+    @abstractmethod
+    def readings(self, segment: Segment) -> Sequence[Reading]:
+        """What it wants to know of `segment.student_t`."""
+
+    @abstractmethod
+    def value(self, segment: Segment, *answers: Tensor) -> Float[Tensor, " B"]:
+        """What it makes of the answers."""
+
+    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
+        return evaluated([(self, segment)])[0]
+
+
+def evaluated(terms: Sequence[tuple[Loss, Segment]]) -> list[Float[Tensor, " b"]]:
+    """The values of losses on parts of one segment, with one pass over the student's law for all of them."""
+    asked = [part.relayed(loss.readings(part)) if isinstance(loss, LawLoss) else [] for loss, part in terms]
+    together = [reading for wanted in asked for reading in wanted]
+    answers = iter(terms[0][1].origin.student_t.answer(*together) if together else [])
+    return [
+        loss.value(part, *[next(answers) for _ in wanted]) if isinstance(loss, LawLoss) else loss(part)
+        for (loss, part), wanted in zip(terms, asked, strict=True)
+    ]
 
 
 class Weight(_Config):

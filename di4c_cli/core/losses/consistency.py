@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from di4c_cli.core import losses, mixture
+from di4c_cli.core import losses
+from di4c_cli.core.readings import Correlation, Joint, MarginalKL, Reading
 from di4c_cli.core.segment import Segment
 
 
 @dataclass(frozen=True)
-class Consistency:
+class Consistency(losses.LawLoss):
     """KL of the marginals in closed form, minus the mean correlation at samples of the target.
 
     Without that control variate: minus the mean joint log-likelihood of the samples.
@@ -18,12 +19,13 @@ class Consistency:
 
     control_variate: bool
 
-    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
-        target, law = segment.target, segment.student_t
+    def readings(self, segment: Segment) -> list[Reading]:
         if not self.control_variate:
-            return -law.log_joint(target).mean(1)
-        marginals = mixture.kl(segment.student_s.log_marginal(), law.log_marginal())
-        return marginals - law.correlation(target).mean(1)
+            return [Joint(segment.target)]
+        return [Correlation(segment.target), MarginalKL(segment.target_marginal)]
+
+    def value(self, segment: Segment, *answers: Tensor) -> Float[Tensor, " B"]:
+        return sum(answers[1:], -answers[0].mean(1))
 
 
 class Config(losses.Config):

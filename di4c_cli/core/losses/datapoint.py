@@ -6,19 +6,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from di4c_cli.core import losses
+from di4c_cli.core.readings import Correlation, Joint, Reading
 from di4c_cli.core.segment import Segment
 
 
 @dataclass(frozen=True)
-class Datapoint:
+class Datapoint(losses.LawLoss):
     """-(J(x_0) - M(x_0)) with control variate (pair it with `marginal`), -J(x_0) without."""
 
     control_variate: bool
 
-    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
+    def readings(self, segment: Segment) -> list[Reading]:
         x_0 = segment.batch.x_0[:, None]
-        law = segment.student_t
-        return -(law.correlation(x_0) if self.control_variate else law.log_joint(x_0)).squeeze(1)
+        return [Correlation(x_0) if self.control_variate else Joint(x_0)]
+
+    def value(self, segment: Segment, *answers: Tensor) -> Float[Tensor, " B"]:
+        return -answers[0].squeeze(1)
 
 
 class Config(losses.Config):

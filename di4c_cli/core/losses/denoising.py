@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import losses
+from di4c_cli.core.readings import EvenLogMarginal, LogMarginal, Reading
 from di4c_cli.core.segment import Segment
-from di4c_cli.core.space import NEVER
 
 
 @dataclass(frozen=True)
-class Denoising:
+class Denoising(losses.LawLoss):
     """-sum_d sum_k r^d(k) log p^d(k | x_t), r = 1 - smoothing at x_0^d and the rest spread evenly.
 
     It is spread over the states that the parameterization allows: never over the mask, nor, with SUBS,
@@ -25,14 +25,13 @@ class Denoising:
 
     smoothing: float
 
-    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
-        log_p = segment.student_t.log_marginal()
-        values = -log_p.gather(-1, segment.batch.x_0[..., None]).sum((-2, -1))
-        if not self.smoothing:
-            return values
-        allowed = log_p > NEVER / 2
-        even = -(log_p.where(allowed, log_p.new_zeros(())).sum(-1) / allowed.sum(-1)).sum(-1)
-        return (1 - self.smoothing) * values + self.smoothing * even
+    def readings(self, segment: Segment) -> list[Reading]:
+        x_0 = LogMarginal(segment.batch.x_0[:, None])
+        return [x_0, EvenLogMarginal()] if self.smoothing else [x_0]
+
+    def value(self, segment: Segment, *answers: Tensor) -> Float[Tensor, " B"]:
+        x_0 = -answers[0].squeeze(1)
+        return (1 - self.smoothing) * x_0 - self.smoothing * answers[1] if self.smoothing else x_0
 
 
 class Config(losses.Config):

@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import losses
+from di4c_cli.core.law import KeptLaw, ProductLaw
+from di4c_cli.core.readings import MarginalKL, Reading
 from di4c_cli.core.segment import Segment
+from di4c_cli.core.sites import Sites
 
 SMALLEST = 1e-5  # the reference's sampling_eps, below which it asks no model
 
 
 @dataclass(frozen=True)
-class SDTT:
+class SDTT(losses.LawLoss):
     """Mean over the batch's masked positions of the KL between the student and a target of n teacher steps.
 
     A datum's value is its share of that mean: the mean of the values over the batch is the loss.
@@ -26,20 +29,24 @@ class SDTT:
     divergence: Literal["kl_backward", "kl_forward"]
     parity: bool
 
-    def __call__(self, segment: Segment) -> Float[Tensor, " B"]:
+    def readings(self, segment: Segment) -> list[Reading]:
+        reverse = self.divergence == "kl_backward"
+        return [MarginalKL(self.target(segment), reverse=reverse, where=self._masked(segment))]
+
+    def value(self, segment: Segment, *answers: Tensor) -> Float[Tensor, " B"]:
+        masked = self._masked(segment)
+        return answers[0] * len(masked) / masked.sum().clamp(min=1)
+
+    def _masked(self, segment: Segment) -> Bool[Tensor, "B D"]:
         mask_id = segment.cast.process.space.mask_id
         if mask_id is None:
             raise ValueError("loss 'sdtt' needs a process with a mask")
-        masked = segment.x_t == mask_id
-        teacher = self.target(segment, mask_id)
-        student = segment.student_t.log_marginal()
-        p, q = (student, teacher) if self.divergence == "kl_backward" else (teacher, student)
-        kl = (p.exp() * (p - q)).sum(-1)
-        return (kl * masked).sum(1) * len(masked) / masked.sum().clamp(min=1)
+        return segment.x_t == mask_id
 
     @torch.no_grad()
-    def target(self, segment: Segment, mask_id: int) -> Float[Tensor, "B D S"]:
+    def target(self, segment: Segment) -> ProductLaw:
         """For each position the teacher's law in the step that revealed it, the last one where none did."""
+        sites = Sites.where(self._masked(segment))
         sampler, teacher = segment.cast.teacher_sampler, segment.cast.teacher
         if sampler is None or teacher is None:
             raise ValueError("loss 'sdtt' needs a teacher and a teacher sampler")
@@ -47,13 +54,14 @@ class SDTT:
         x, grid = segment.x_t, self.grid(segment.t, segment.s)
         own = self.parity  # its grid does not begin at t, where the segment's law is
         law = teacher(x, grid[0][0], label, generator=generator) if own else segment.teacher_t
-        target = law.log_p
+        target = law.read(sites)
         for (t, s), (following, _) in itertools.pairwise(grid):
             x = sampler.step(law, x, t, s, generator)[:, 0]
             law = teacher(x, following, label, generator=generator)
             # What is masked here is revealed in this step or a later one, which then overwrites.
-            target = torch.where((x == mask_id)[..., None], law.log_p, target)
-        return target
+            still = (sites.at(x) == sites.at(segment.x_t))[:, None]
+            target = torch.where(still, law.read(sites), target)
+        return KeptLaw(target, sites, segment.x_t)
 
     def grid(self, t: Float[Tensor, " B"], s: Float[Tensor, " B"]) -> list[tuple[Tensor, Tensor]]:
         """(from, to) of each step: n equal parts of [s, t].

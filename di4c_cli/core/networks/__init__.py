@@ -1,8 +1,8 @@
 """Networks: raw functions of (x_t, t, label, lambda); they know nothing of processes.
 
-A network is a body and a head, so that a law can be read by slices of positions: `head(h, positions)` turns
-features into logits of those positions only. `lam (B, L)` holds L draws for each of B data points; a network
-is free to compute what does not depend on lambda once for each data point. Without lambda, L is 1.
+A network is a body and a head, so that a law can be read where it matters: `head(h, sites)` turns features
+into logits of those sites only. `lam (B, L)` holds L draws for each of B data points; a network is free to
+compute what does not depend on lambda once for each data point. Without lambda, L is 1.
 
 A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Network`.
 """
@@ -10,10 +10,13 @@ A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Ne
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 
@@ -22,6 +25,11 @@ class Network(nn.Module, ABC):
 
     sees_time: ClassVar[bool] = True
     """Whether the output depends on t."""
+    space: StateSpace
+    rows_at_once: int | None = None
+    """Most rows (data points times draws of lambda) whose activations one backward pass keeps; None: all."""
+    autocast: torch.dtype | None = None
+    """Half precision that the body runs in under autocast; heads and laws stay in float32."""
 
     @abstractmethod
     def body(
@@ -34,8 +42,49 @@ class Network(nn.Module, ABC):
         """Features of any shape behind (B, L)."""
 
     @abstractmethod
-    def head(self, h: Float[Tensor, "B L ..."], positions: slice) -> Float[Tensor, "B L d S"]:
-        """Logits of a slice of positions."""
+    def head(self, h: Float[Tensor, "B L ..."], sites: Sites) -> Float[Tensor, "P L S"]:
+        """Logits of the sites, in memory of their own."""
+
+    def hidden(
+        self,
+        x: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        lam: Float[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L ..."]:
+        """The body's features, computed in groups of `rows_at_once` rows.
+
+        A group keeps nothing but its features; its activations are computed once more, with the same dropout,
+        when its turn comes in the backward pass.
+        """
+        B, L = (len(x), 1) if lam is None else lam.shape
+        at_once = self.rows_at_once or B * L
+        if at_once >= B * L:
+            return self._run(x, t, label, lam)
+        data, rows = max(1, at_once // L), []
+        for b in (slice(start, start + data) for start in range(0, B, data)):
+            draws = [None] if lam is None else lam[b].split(at_once, 1)
+            group = [
+                checkpoint(
+                    self._run, x[b], t[b], None if label is None else label[b], part, use_reentrant=False
+                )
+                for part in draws
+            ]
+            rows.append(torch.cat(group, 1))
+        return torch.cat(rows)
+
+    def compile_body(self) -> None:
+        """Run the body compiled. Where the compiler fails, torch goes back to the body as it is."""
+        torch._dynamo.config.suppress_errors = True
+        self.body = torch.compile(self.body)  # type: ignore[method-assign]
+
+    def _run(
+        self, x: Tensor, t: Tensor, label: Tensor | None, lam: Tensor | None
+    ) -> Float[Tensor, "B L ..."]:
+        if self.autocast is None:
+            return self.body(x, t, label, lam)
+        with torch.autocast(x.device.type, self.autocast):
+            return self.body(x, t, label, lam).float()
 
     def forward(
         self,
@@ -44,7 +93,10 @@ class Network(nn.Module, ABC):
         label: Int[Tensor, " B"] | None = None,
         lam: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L D S"]:
-        return self.head(self.body(x, t, label, lam), slice(None))
+        """All logits: (B, L, D, S) is what losses and samplers never ask for."""
+        B, D = x.shape
+        logits = self.head(self.hidden(x, t, label, lam), Sites.everywhere(B, D, x.device))
+        return logits.unflatten(0, (D, B)).permute(1, 2, 0, 3)
 
 
 class Config(_Config, ABC):

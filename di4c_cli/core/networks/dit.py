@@ -14,6 +14,7 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, 
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import sinusoid
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 FEATURES = 64
@@ -104,8 +105,8 @@ class DiT(networks.Network):
         shift, scale = self.modulation(c).chunk(2, -1)
         return modulated(h, shift, scale).unflatten(0, (-1, L))
 
-    def head(self, h: Float[Tensor, "B L D H"], positions: slice) -> Float[Tensor, "B L d S"]:
-        return self.out(h[:, :, positions])
+    def head(self, h: Float[Tensor, "B L D H"], sites: Sites) -> Float[Tensor, "P L S"]:
+        return self.out(sites.features(h))
 
 
 class Config(networks.Config):

@@ -12,6 +12,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import lambda_projection, with_lambda_token
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 EPS = 1e-12  # of the norms outside the blocks
@@ -141,10 +142,11 @@ class MaskGIT(networks.Network):
         # The last layer acts on each position alone: the tokens of class and lambda need none of it.
         return self.last_layer(h[:, :D]).unflatten(0, (B, -1))
 
-    def head(self, h: Float[Tensor, "B L D H"], positions: slice) -> Float[Tensor, "B L d S"]:
+    def head(self, h: Float[Tensor, "B L D H"], sites: Sites) -> Float[Tensor, "P L S"]:
         """Logits of the codes and the mask: the rows of the table that are no classes."""
-        D, S = self.space.num_dims, self.space.num_states
-        return linear(h[:, :, positions], self.tok_emb.weight[:S]) + self.bias[:D, :S][positions]
+        S = self.space.num_states
+        logits = linear(sites.features(h), self.tok_emb.weight[:S])
+        return logits.add_(self.bias[:, :S][sites.position][:, None])
 
 
 class Config(networks.Config):

@@ -17,6 +17,7 @@ from torch.nn.functional import embedding, layer_norm, scaled_dot_product_attent
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import lambda_projection, with_lambda_token
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 SIGMA_FEATURES = 256  # width of the sinusoids of the noise level
@@ -163,6 +164,7 @@ class MDLM(networks.Network):
         lam_scale: float,
     ) -> None:
         super().__init__()
+        self.space = space
         self.lam_scale = lam_scale
         self.vocab_embed = TokenTable(space.num_states, width)
         self.sigma_map = NoiseLevel(cond)
@@ -189,8 +191,8 @@ class MDLM(networks.Network):
             h = block(h, c, cos, sin)
         return self.output_layer(h[:, :D], c).unflatten(0, (B, L))
 
-    def head(self, h: Float[Tensor, "B L D H"], positions: slice) -> Float[Tensor, "B L d S"]:
-        return self.output_layer.linear(h[:, :, positions])
+    def head(self, h: Float[Tensor, "B L D H"], sites: Sites) -> Float[Tensor, "P L S"]:
+        return self.output_layer.linear(sites.features(h))
 
 
 class Config(networks.Config):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import sinusoid
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 FEATURES = 64  # width of the scalar features of t and lambda
@@ -84,11 +85,13 @@ class MLP(networks.Network):
             h = block(h, time[:, None], features)
         return self.norm(h)
 
-    def head(self, h: Float[Tensor, "B L H"], positions: slice) -> Float[Tensor, "B L d S"]:
-        D, S = self.space.num_dims, self.space.num_states
-        weight = self.out.weight.unflatten(0, (D, S))[positions].flatten(0, 1)
-        bias = self.out.bias.unflatten(0, (D, S))[positions].flatten()
-        return nn.functional.linear(h, weight, bias).unflatten(-1, (-1, S))
+    def head(self, h: Float[Tensor, "B L H"], sites: Sites) -> Float[Tensor, "P L S"]:
+        """Positions have weights of their own: all rows where the sites span, then a choice."""
+        D, S, span = self.space.num_dims, self.space.num_states, sites.span
+        weight = self.out.weight.unflatten(0, (D, S))[span].flatten(0, 1)
+        bias = self.out.bias.unflatten(0, (D, S))[span].flatten()
+        logits = nn.functional.linear(h, weight, bias).unflatten(-1, (-1, S))
+        return sites.seen_from(span.start, span.stop - span.start).features(logits)
 
 
 class Config(networks.Config):

@@ -26,6 +26,7 @@ from di4c_cli.core.networks._tauldr import (
     repeated,
     zero_bias,
 )
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 TIME_SCALE = 1000.0
@@ -134,9 +135,9 @@ class TauLDR(networks.Network):
         params = torch.stack([torch.tanh(pixels[:, None] + out[:, :, 0]), out[:, :, 1]], -1)
         return params.flatten(2, 4)
 
-    def head(self, h: Float[Tensor, "B L D 2"], positions: slice) -> Float[Tensor, "B L d S"]:
+    def head(self, h: Float[Tensor, "B L D 2"], sites: Sites) -> Float[Tensor, "P L S"]:
         """Logits, in float32 at least."""
-        return truncated_logistic(h[:, :, positions], self.space.num_states)
+        return truncated_logistic(sites.features(h), self.space.num_states)
 
 
 class Config(networks.Config):

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import sinusoid
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
 FEATURES = 64
@@ -144,8 +145,8 @@ class UNet(networks.Network):
         h = self.out(silu(self.norm(h)))  # (B L, C S, H, W)
         return h.unflatten(1, (C, -1)).permute(0, 1, 3, 4, 2).reshape(len(x), L, C * H * W, -1)
 
-    def head(self, h: Float[Tensor, "B L D S"], positions: slice) -> Float[Tensor, "B L d S"]:
-        return h[:, :, positions]
+    def head(self, h: Float[Tensor, "B L D S"], sites: Sites) -> Float[Tensor, "P L S"]:
+        return sites.features(h)
 
 
 class Config(networks.Config):

@@ -7,7 +7,7 @@ out an (S, S) matrix; rows N are flat batches with one time each.
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
@@ -48,6 +48,23 @@ class ForwardProcess(ABC):
         generator: torch.Generator,
     ) -> Int[Tensor, "N D"]:
         """x_s ~ q_{s|0,t}(. | x_0, x_t), proportional to q_{t|s}(x_t | x_s) q_{s|0}(x_s | x_0)."""
+
+    def open(self, x_t: Int[Tensor, "N D"]) -> Bool[Tensor, "N D"] | None:
+        """Where x_t does not show x_0; None: it never does for certain."""
+        return None
+
+    def revealed(
+        self,
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+        generator: torch.Generator,
+    ) -> Bool[Tensor, "N D"] | None:
+        """Where the step to s takes x_0 for x_s, and x_t elsewhere, drawn before x_0 is looked at.
+
+        None: the step is not of that kind, and needs x_0 everywhere.
+        """
+        return None
 
     def finish(self, x_0: Int[Tensor, "N D"], x_t: Int[Tensor, "N D"]) -> Int[Tensor, "N D"]:
         """The end of a chain whose last call drew x_0: where x_t settles a position already, that stays."""

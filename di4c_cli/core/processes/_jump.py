@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.space import sample_categorical
+from di4c_cli.core.space import draw_distinct, sample_categorical
 
 TINY = 1e-300  # below every probability that float64 kernels resolve; keeps logs and quotients finite
 
@@ -48,7 +48,13 @@ class JumpProcess(ForwardProcess):
     def sample_forward(
         self, x_0: Int[Tensor, "N D"], t: Float[Tensor, " N"], generator: torch.Generator
     ) -> Int[Tensor, "N D"]:
-        return sample_categorical(self.rows(x_0, t, torch.zeros_like(t)).log(), generator).squeeze(-1)
+        S, (times, which) = self.space.num_states, torch.unique(t, return_inverse=True)
+
+        def laws(keys: Int[Tensor, " n"]) -> Float[Tensor, "n S"]:
+            own = times[keys // S]
+            return self.rows((keys % S)[:, None], own, torch.zeros_like(own)).squeeze(1)
+
+        return draw_distinct(which[:, None] * S + x_0, laws, generator)
 
     def sample_posterior(
         self,
@@ -58,9 +64,17 @@ class JumpProcess(ForwardProcess):
         s: Float[Tensor, " N"],
         generator: torch.Generator,
     ) -> Int[Tensor, "N D"]:
-        weight = self.columns(x_t, t, s) * self.rows(x_0, s, torch.zeros_like(s))
-        # Where the model is wrong, x_t may be out of reach from x_0: then any state between is allowed.
-        return sample_categorical((weight + TINY).log(), generator).squeeze(-1)
+        S = self.space.num_states
+        times, which = torch.unique(torch.stack([t, s], 1), dim=0, return_inverse=True)
+
+        def laws(keys: Int[Tensor, " n"]) -> Float[Tensor, "n S"]:
+            t, s = times[keys // (S * S)].unbind(1)
+            seen, start = (keys // S % S)[:, None], (keys % S)[:, None]
+            # Where the model is wrong, x_t may be out of reach from x_0: then any state between is allowed.
+            return (self.columns(seen, t, s) * self.rows(start, s, torch.zeros_like(s)) + TINY).squeeze(1)
+
+        # Chains visit few of the S * S pairs of states, most of all near t = 0.
+        return draw_distinct((which[:, None] * S + x_t) * S + x_0, laws, generator)
 
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.columns(x_t, t, torch.zeros_like(t)).clamp(min=TINY).log()

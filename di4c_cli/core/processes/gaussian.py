@@ -114,7 +114,11 @@ class GaussianProcess(JumpProcess):
         q, which = self.kernels(t, torch.zeros_like(t))
         if len(q) == 1:
             return weights @ q[0]
-        return weights @ q[which]
+        pushed = torch.empty_like(weights)
+        for k in range(len(q)):  # q[which] would be one (S, S) matrix for each row
+            rows = which == k
+            pushed[rows] = weights[rows] @ q[k]
+        return pushed
 
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.rate_base.T.to(x.device)[x] * self.rate_scale(t)[:, None, None]

@@ -8,7 +8,7 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core import processes
@@ -76,12 +76,23 @@ class MaskedProcess(processes.ForwardProcess):
         s: Float[Tensor, " N"],
         generator: torch.Generator,
     ) -> Int[Tensor, "N D"]:
+        return torch.where(self.revealed(x_t, t, s, generator), x_0, x_t)
+
+    def open(self, x_t: Int[Tensor, "N D"]) -> Bool[Tensor, "N D"]:
+        return x_t == self.mask_id
+
+    def revealed(
+        self,
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+        generator: torch.Generator,
+    ) -> Bool[Tensor, "N D"]:
         u = uniform(*x_t.shape, generator=generator, device=x_t.device)
-        reveal = (x_t == self.mask_id) & (u >= self._stay(t, s)[:, None])
-        return torch.where(reveal, x_0, x_t)
+        return self.open(x_t) & (u >= self._stay(t, s)[:, None])
 
     def finish(self, x_0: Int[Tensor, "N D"], x_t: Int[Tensor, "N D"]) -> Int[Tensor, "N D"]:
-        return torch.where(x_t == self.mask_id, x_0, x_t)
+        return torch.where(self.open(x_t), x_0, x_t)
 
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         m = self.mask_prob(t)[:, None, None]

@@ -142,10 +142,24 @@ def sample(
         elif call.s > 0:
             x = sampler.step(law, x, call.t, call.s, generator)[:, 0]
         else:
-            x_0 = law.mode() if config and config.final == "argmax" else law.draw(generator)[:, 0]
+            x_0 = _ended(law, process, x, config, generator)
             x = process.finish(x_0, x)
         x = _given(x, known)
     return x
+
+
+def _ended(
+    law: ProductLaw,
+    process: ForwardProcess,
+    x_t: Int[Tensor, "N D"],
+    config: Config | None,
+    generator: torch.Generator,
+) -> Int[Tensor, "N D"]:
+    """x_0 by the last call, at least where x_t does not settle it."""
+    if config and config.final == "argmax":
+        return law.mode()
+    wanted = process.open(x_t)
+    return law.draw(generator, where=None if wanted is None else wanted[:, None])[:, 0]
 
 
 def _keeping(plan: Plan, config: Config, generator: torch.Generator) -> Plan:

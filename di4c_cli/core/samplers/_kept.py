@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
-from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.law import KeptLaw, ProductLaw
 
 
 class FixedLatent(ProductDenoiser):
@@ -46,7 +46,7 @@ class Cached(ProductDenoiser):
         assert generator is not None  # a sampling run gives every call one
         if self.last is None or not torch.equal(self.last[0], x_t):
             law = self.denoiser(x_t, t, label, generator=generator)
-            _ = law.log_p
+            law = KeptLaw(law.table.whole, law.sites, law.settled)
             self.last = (x_t, law)
         return self.last[1]
 

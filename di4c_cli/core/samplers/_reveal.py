@@ -1,7 +1,7 @@
 """Revealing a given number of masked positions, the best ranked first."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core.processes import ForwardProcess
@@ -19,17 +19,12 @@ def masked_process(process: ForwardProcess, sampler: str) -> MaskedProcess:
     return process
 
 
-def reveal(
-    x_0: Int[Tensor, "N D"],
-    x_t: Int[Tensor, "N D"],
-    rank_by: Float[Tensor, "N D"],
-    num: Int[Tensor, " N"],
-    mask_id: int,
-) -> Int[Tensor, "N D"]:
-    """x_t with the `num` masked positions of highest `rank_by` taken from x_0."""
-    masked = x_t == mask_id
+def best_ranked(
+    masked: Bool[Tensor, "N D"], rank_by: Float[Tensor, "N D"], num: Int[Tensor, " N"]
+) -> Bool[Tensor, "N D"]:
+    """The `num` masked positions of highest `rank_by`."""
     order = rank_by.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     place = torch.empty_like(order).scatter_(
-        -1, order, torch.arange(x_t.shape[1], device=x_t.device).expand_as(order)
+        -1, order, torch.arange(masked.shape[1], device=masked.device).expand_as(order)
     )
-    return torch.where(masked & (place < num[:, None]), x_0, x_t)
+    return masked & (place < num[:, None])

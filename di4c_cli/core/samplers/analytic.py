@@ -12,7 +12,7 @@ from torch import Tensor
 from di4c_cli.core import samplers
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.space import sample_categorical
+from di4c_cli.core.sites import Sites
 
 
 class Analytic(samplers.Sampler):
@@ -30,9 +30,14 @@ class Analytic(samplers.Sampler):
         generator: torch.Generator,
         num: int = 1,
     ) -> Int[Tensor, "B {num} D"]:
-        times = samplers.per_row(t, x_t), samplers.per_row(s, x_t)
-        log_p = self.process.log_transition(law.log_p, x_t, *times)
-        return sample_categorical(log_p, generator, num).transpose(1, 2)
+        t, s = samplers.per_row(t, x_t), samplers.per_row(s, x_t)
+
+        def read(sites: Sites) -> Float[Tensor, "P S"]:
+            rows, x = law.table.at(sites)[:, None], sites.at(x_t)[:, None]
+            return self.process.log_transition(rows, x, t[sites.row], s[sites.row])[:, 0]
+
+        # Where x_t settles x_0, it settles x_s.
+        return ProductLaw(read, law.sites, law.num_states, law.settled).draw(generator, num)
 
 
 class Config(samplers.Config):

@@ -25,9 +25,13 @@ class Ancestral(samplers.Sampler):
         num: int = 1,
     ) -> Int[Tensor, "B {num} D"]:
         t, s = (samplers.per_row(time, x_t).repeat_interleave(num) for time in (t, s))
-        x_0 = law.draw(generator, num).flatten(0, 1)
-        x_s = self.process.sample_posterior(x_0, x_t.repeat_interleave(num, 0), t, s, generator)
-        return x_s.unflatten(0, (-1, num))
+        rows = x_t.repeat_interleave(num, 0)
+        revealed = self.process.revealed(rows, t, s, generator)
+        if revealed is None:
+            x_0 = law.draw(generator, num).flatten(0, 1)
+            return self.process.sample_posterior(x_0, rows, t, s, generator).unflatten(0, (-1, num))
+        x_0 = law.draw(generator, num, revealed.unflatten(0, (-1, num))).flatten(0, 1)
+        return torch.where(revealed, x_0, rows).unflatten(0, (-1, num))
 
 
 class Config(samplers.Config):

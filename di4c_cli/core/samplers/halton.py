@@ -10,7 +10,7 @@ from torch import Tensor
 from di4c_cli.core import samplers
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.samplers._reveal import masked_process, reveal
+from di4c_cli.core.samplers._reveal import best_ranked, masked_process
 
 
 def radical_inverse(index: Int[Tensor, " n"], base: int) -> Float[Tensor, " n"]:
@@ -64,10 +64,10 @@ class Halton(samplers.Sampler):
         D, masked = x_t.shape[1], (x_t == self.process.mask_id).sum(-1)
         visible = torch.floor(D * (1 - self.process.mask_prob(s)) + 1e-9).long()
         count = (visible - (D - masked)).clamp(min=1).repeat_interleave(num)
-        x_0 = law.draw(generator, num).flatten(0, 1)
-        first = -self.place.to(x_t.device).expand_as(x_0)
         rows = x_t.repeat_interleave(num, 0)
-        return reveal(x_0, rows, first, count, self.process.mask_id).unflatten(0, (-1, num))
+        first = -self.place.to(x_t.device).expand_as(rows)
+        revealed = best_ranked(self.process.open(rows), first, count).unflatten(0, (-1, num))
+        return torch.where(revealed, law.draw(generator, num, revealed), x_t[:, None])
 
 
 class Config(samplers.Config):

@@ -13,7 +13,7 @@ from torch import Tensor
 from di4c_cli.core import samplers
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.samplers._reveal import masked_process, reveal
+from di4c_cli.core.samplers._reveal import best_ranked, masked_process
 from di4c_cli.core.space import uniform
 
 
@@ -38,15 +38,14 @@ class MaskGIT(samplers.Sampler):
         num: int = 1,
     ) -> Int[Tensor, "B {num} D"]:
         t, s = samplers.per_row(t, x_t), samplers.per_row(s, x_t)
-        x_0 = law.draw(generator, num)
-        confidence = law.log_p.gather(-1, x_0.transpose(1, 2)).transpose(1, 2)
+        masked = self.process.open(x_t)[:, None].expand(-1, num, -1)
+        x_0, confidence = law.scored(generator, num, masked)
         u = uniform(*x_0.shape, generator=generator, device=x_t.device)
         gumbel = -torch.log(-torch.log(u.clamp(min=1e-300)))
         score = confidence + self.noise(t, s)[:, None, None] * gumbel
-        rows = x_t.repeat_interleave(num, 0)
         count = self.count(x_t, t, s).repeat_interleave(num)
-        x_s = reveal(x_0.flatten(0, 1), rows, score.flatten(0, 1), count, self.process.mask_id)
-        return x_s.unflatten(0, (-1, num))
+        revealed = best_ranked(masked.flatten(0, 1), score.flatten(0, 1), count).unflatten(0, (-1, num))
+        return torch.where(revealed, x_0, x_t[:, None])
 
     def noise(self, t: Float[Tensor, " B"], s: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The factor of the Gumbel noise."""

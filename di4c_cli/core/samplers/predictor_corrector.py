@@ -7,10 +7,11 @@ from torch import Tensor
 
 from di4c_cli.core import samplers
 from di4c_cli.core.denoiser import Denoiser
-from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.law import ProductLaw, Table
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Call, Plan
 from di4c_cli.core.samplers.tau_leaping import TauLeaping
+from di4c_cli.core.sites import Sites
 
 
 class PredictorCorrector(TauLeaping):
@@ -19,10 +20,15 @@ class PredictorCorrector(TauLeaping):
     def correct(
         self, law: ProductLaw, x_t: Int[Tensor, "B D"], t: float, leap: float, generator: torch.Generator
     ) -> Int[Tensor, "B D"]:
-        times = samplers.per_row(t, x_t)
-        rates: Float[Tensor, "B D S"] = self.process.reverse_rates(law.log_p, x_t, times)
-        rates = rates + self.process.forward_rates(x_t, times)
-        return self.leap(x_t, rates * leap, generator)
+        times, x = samplers.per_row(t, x_t), x_t.clone()
+        # Settled positions take part: the forward chain leaves them again.
+        everywhere = Sites.everywhere(x_t.shape[0], x_t.shape[1], x_t.device)
+        for part, log_p in Table(law.read, everywhere, law.num_states).pieces():
+            here, at = part.at(x_t)[:, None], times[part.row]
+            rates: Float[Tensor, "P 1 S"] = self.process.reverse_rates(log_p[:, None], here, at)
+            rates = rates + self.process.forward_rates(here, at)
+            x[part.row, part.position] = self.leap(here, rates * leap, generator)[:, 0]
+        return x
 
 
 class Config(samplers.Config):

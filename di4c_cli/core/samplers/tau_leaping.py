@@ -26,13 +26,17 @@ class TauLeaping(samplers.Sampler):
         num: int = 1,
     ) -> Int[Tensor, "B {num} D"]:
         t, s = samplers.per_row(t, x_t), samplers.per_row(s, x_t)
-        expected = self.process.reverse_rates(law.log_p, x_t, t) * (t - s)[:, None, None]  # jumps x_t -> k
-        x = x_t.repeat_interleave(num, 0)
-        return self.leap(x, expected.repeat_interleave(num, 0), generator).unflatten(0, (-1, num))
+        x_s = x_t[:, :, None].repeat(1, 1, num)
+        for part, log_p in law.table.pieces():  # where x_t settles x_0, nothing jumps
+            x, row = part.at(x_t)[:, None], part.row
+            rates = self.process.reverse_rates(log_p[:, None], x, t[row]) * (t - s)[row, None, None]
+            expected = rates.expand(-1, num, -1)  # jumps x_t -> k
+            x_s[row, part.position] = self.leap(x.expand(-1, num), expected, generator)
+        return x_s.transpose(1, 2)
 
     def leap(
-        self, x: Int[Tensor, "N D"], expected: Float[Tensor, "N D S"], generator: torch.Generator
-    ) -> Int[Tensor, "N D"]:
+        self, x: Int[Tensor, "P N"], expected: Float[Tensor, "P N S"], generator: torch.Generator
+    ) -> Int[Tensor, "P N"]:
         """Where x is after a leap with that many expected jumps to each state."""
         jump = self._all_jumps if self.process.ordinal else self._one_jump
         return jump(x, expected, generator)

@@ -24,9 +24,9 @@ class Table(networks.Network):
             h = h + self.lam((lam * self.bins).long().clamp(max=self.bins - 1))
         return torch.tanh(h)
 
-    def head(self, h, positions):
+    def head(self, h, sites):
         logits = self.outer(h).unflatten(-1, (self.space.num_dims, self.space.num_states))
-        return logits[..., positions, :]
+        return sites.features(logits)
 
 
 class Config(networks.Config):

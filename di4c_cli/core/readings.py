@@ -1,0 +1,191 @@
+"""What may be asked of a law of x_0: sums over positions, and what is made of the sums.
+
+A mixture sum_l prod_d has one coupling between positions, the log-sum-exp over its components of sums over
+positions. So everything a loss wants is a few sums over sites, taken piece by piece, and a small function of
+them. `P` counts the sites of a piece.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from di4c_cli.core import mixture
+from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.sites import Sites
+from di4c_cli.core.space import NEVER
+
+if TYPE_CHECKING:
+    from di4c_cli.core.law import ProductLaw
+
+
+class Piece:
+    """The components' log-probabilities at some sites, and what several readings make of them."""
+
+    def __init__(self, sites: Sites, log_p: Float[Tensor, "P L S"]) -> None:
+        self.sites = sites
+        self.log_p = log_p
+
+    @cached_property
+    def log_marginal(self) -> Float[Tensor, "P S"]:
+        return mixture.log_marginal(self.log_p)
+
+    def log_factors(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "P L N"]:
+        """log p^d(x_n^d ; lam_l) at the sites."""
+        return mixture.log_factors(self.log_p, self.sites.at(x))
+
+    def among(self, rows: Int[Tensor, " b"]) -> "Piece":
+        """What belongs to some of the data points."""
+        kept, sites = self.sites.among(rows)
+        part = Piece(sites, self.log_p[kept])
+        if "log_marginal" in vars(self):
+            part.log_marginal = self.log_marginal[kept]
+        return part
+
+
+class Reading(ABC):
+    """One question to a law."""
+
+    num_sums = 1
+
+    @abstractmethod
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
+        """Sums over the sites of a piece."""
+
+    @abstractmethod
+    def of(self, *sums: Tensor) -> Float[Tensor, "B ..."]:
+        """The answer, from the sums over all pieces."""
+
+
+class _PlainSum(Reading):
+    """A reading that is a sum over positions."""
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "B ..."]:
+        return sums[0]
+
+
+class Joint(Reading):
+    """log p(x | x_t) (B, N) of points that agree with what is settled: the paper's J."""
+
+    def __init__(self, x: Int[Tensor, "B N D"]) -> None:
+        self.x = x
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B L N"], ...]:
+        return (piece.sites.total(piece.log_factors(self.x)),)
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixture.log_joint(sums[0])
+
+
+class Correlation(Joint):
+    """J(x) - M(x) (B, N): joint minus product of marginals, both from the same draws of lambda.
+
+    The control variate of Di4C (Section 4): minus its mean over samples of the target, plus the closed-form
+    KL of the marginals, has the gradient of the full KL at a fraction of its variance.
+    """
+
+    num_sums = 2
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
+        log_f = piece.log_factors(self.x)
+        return piece.sites.total(log_f), piece.sites.total(mixture.log_mean_exp(log_f, 1))
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixture.log_joint(sums[0]) - sums[1]
+
+
+class EffectiveComponents(Joint):
+    """exp(entropy) (B, N) of the responsibilities of the components at each point."""
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixture.effective_components(sums[0])
+
+
+class LogMarginal(_PlainSum):
+    """sum_d log p^d(x^d | x_t) (B, N): the paper's M."""
+
+    def __init__(self, x: Int[Tensor, "B N D"]) -> None:
+        self.x = x
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B N"], ...]:
+        return (piece.sites.total(piece.log_marginal.gather(-1, piece.sites.at(self.x))),)
+
+
+class EvenLogMarginal(_PlainSum):
+    """sum_d mean_k log p^d(k | x_t) (B,) over the states k that the parameterization allows."""
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:
+        log_p = piece.log_marginal
+        allowed = log_p > NEVER / 2
+        mean = log_p.where(allowed, log_p.new_zeros(())).sum(-1) / allowed.sum(-1)
+        return (piece.sites.total(mean),)
+
+
+class MarginalKL(_PlainSum):
+    """sum_d KL(p^d || marginal^d) (B,), nats; `reverse`: KL(marginal^d || p^d).
+
+    With `where`, of some positions only.
+    """
+
+    def __init__(
+        self, p: "ProductLaw", *, reverse: bool = False, where: Bool[Tensor, "B D"] | None = None
+    ) -> None:
+        self.p = p
+        self.reverse = reverse
+        self.where = where
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:
+        log_p, log_q = self.p.table.at(piece.sites), piece.log_marginal
+        kl = mixture.kl(log_q, log_p) if self.reverse else mixture.kl(log_p, log_q)
+        return (piece.sites.total(kl if self.where is None else kl * piece.sites.at(self.where)),)
+
+
+class ComponentsKL(_PlainSum):
+    """mean_l sum_d KL(p^d || p^d(. ; lam_l)) (B,), nats."""
+
+    def __init__(self, p: "ProductLaw") -> None:
+        self.p = p
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:
+        log_p = self.p.table.at(piece.sites)[:, None]
+        return (piece.sites.total(mixture.kl(log_p, piece.log_p).mean(1)),)
+
+
+class Step(Reading):
+    """log p_{s|t}(x_s | x_t) (B, 1) with x_0 integrated out by the forward posterior."""
+
+    def __init__(
+        self,
+        process: ForwardProcess,
+        x_t: Int[Tensor, "B D"],
+        x_s: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        s: Float[Tensor, " B"],
+    ) -> None:
+        self.process, self.x_t, self.x_s, self.t, self.s = process, x_t, x_s, t, s
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B L 1"], ...]:
+        row, L = piece.sites.row, piece.log_p.shape[1]
+        x_t = piece.sites.at(self.x_t)[:, None].expand(-1, L)
+        steps = self.process.log_transition(piece.log_p, x_t, self.t[row], self.s[row])
+        return (piece.sites.total(mixture.log_factors(steps, piece.sites.at(self.x_s)[:, None])),)
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "B 1"]:
+        return mixture.log_joint(sums[0])
+
+
+class Among(Reading):
+    """A reading of some of the data points only."""
+
+    def __init__(self, rows: Int[Tensor, " b"], reading: Reading) -> None:
+        self.rows = rows
+        self.reading = reading
+        self.num_sums = reading.num_sums
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "b ..."], ...]:
+        return self.reading.sums(piece.among(self.rows))
+
+    def of(self, *sums: Tensor) -> Float[Tensor, "b ..."]:
+        return self.reading.of(*sums)
