@@ -344,7 +344,7 @@ class MixtureOfRows(MixtureLaw):
             differ = (points != points[:, :1]).any(1)
             settled, sites = points[:, 0], Sites.where(open_.view(B, num, D).any(1) | differ)
         super().__init__(
-            lambda part: rows.read(part.of_copies(num)).unflatten(0, (-1, num)),
+            lambda part: rows.read(part.of_copies(num)).unflatten(0, (len(part), num)),
             sites,
             num,
             rows.num_states,

@@ -96,7 +96,7 @@ class BayesSkip:
     ) -> Float[Tensor, "*rows S"]:
         logits = _at_least_float32(logits)
         times = torch.broadcast_to(t, x_t.shape).flatten()
-        skip = self.process.log_likelihood(x_t.flatten()[:, None], times).view(*x_t.shape, -1)
+        skip = self.process.log_likelihood(x_t.flatten()[:, None], times).view(*x_t.shape, logits.shape[-1])
         return (logits + skip.to(logits.dtype)).log_softmax(-1)
 
     def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:

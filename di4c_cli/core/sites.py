@@ -79,7 +79,7 @@ class Sites:
         index = (self.row[:, None] * L + torch.arange(L, device=h.device)) * self.num_dims
         index = (index + self.position[:, None]).flatten()
         # Rows picked from a flat tensor: the backward pass of this is a plain sum of rows.
-        return h.flatten(0, 2).index_select(0, index).unflatten(0, (-1, L))
+        return h.flatten(0, 2).index_select(0, index).unflatten(0, (len(self), L))
 
     def total(self, values: Float[Tensor, "P ..."]) -> Float[Tensor, "B ..."]:
         """Sums over the sites of each row, in float64: they run to thousands of nats."""
