@@ -21,22 +21,26 @@ from di4c_cli.core.readings import Piece, Reading
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import NEVER, draw_from, uniform
 
-PIECE = 2**24
-"""Most entries of a piece (64 MiB in float32): enough to keep a matmul busy, little beside activations."""
+PIECE = {"cpu": 2**20, "cuda": 2**25}
+"""Entries of a piece (4 and 128 MiB in float32): a cache holds it, or it is worth the launch of a kernel."""
+ROWS = 256
+"""Rows that a piece has at least, or a head's matmul would wait for its weights."""
 
 
 class Table:
     """Log-probabilities at sites: kept if they fit into one piece, else read anew each time."""
 
-    def __init__(self, read: Callable[[Sites], Tensor], sites: Sites, entries: int) -> None:
-        """`entries` is the size of what `read` gives for one site."""
+    def __init__(self, read: Callable[[Sites], Tensor], sites: Sites, rows: int, num_states: int) -> None:
+        """`read` gives `rows` times `num_states` entries for each site."""
         self.read = read
         self.sites = sites
-        self.entries = entries
+        self.rows = rows
+        self.num_states = num_states
 
     @cached_property
     def parts(self) -> list[Sites]:
-        size = max(1, PIECE // self.entries)
+        entries = PIECE.get(self.sites.row.device.type, PIECE["cuda"])
+        size = -(-max(ROWS, entries // self.num_states) // self.rows)
         return [self.sites] if len(self.sites) <= size else list(self.sites.split(size))
 
     @property
@@ -75,7 +79,7 @@ class ProductLaw:
         self.sites = sites
         self.num_states = num_states
         self.settled = settled
-        self.table = Table(read, sites, num_states)
+        self.table = Table(read, sites, 1, num_states)
 
     @classmethod
     def dense(cls, log_p: Float[Tensor, "N D S"]) -> "ProductLaw":
@@ -137,7 +141,7 @@ class ProductLaw:
             own = torch.zeros_like(wanted)
             own[self.sites.row, self.sites.position] = True
             wanted = wanted & own
-        return Table(self.read, Sites.where(wanted), self.num_states).pieces()
+        return Table(self.read, Sites.where(wanted), 1, self.num_states).pieces()
 
     def mode(self) -> Int[Tensor, "N D"]:
         """The most probable state of each position."""
@@ -259,7 +263,7 @@ class MixtureLaw(Law):
         self.num_components = num_components
         self.num_states = num_states
         self.settled = settled
-        self.table = Table(read, sites, num_components * num_states)
+        self.table = Table(read, sites, num_components, num_states)
 
     @classmethod
     def dense(cls, log_p: Float[Tensor, "B L D S"]) -> "MixtureLaw":
@@ -297,8 +301,8 @@ class MixtureLaw(Law):
         return total
 
     def _sums(self, part: Sites, asked: tuple[Reading, ...]) -> list[Tensor]:
-        piece = Piece(part, self.table.at(part))
-        return [value for reading in asked for value in reading.sums(piece)]
+        seen = Piece.each(part, self.table.at(part), asked)
+        return [value for reading, piece in zip(asked, seen, strict=True) for value in reading.sums(piece)]
 
     def log_joint(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         found = super().log_joint(x)

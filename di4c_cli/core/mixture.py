@@ -7,10 +7,12 @@ Jensen, consistent in L.
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def log_mean_exp(values: Tensor, dim: int) -> Tensor:
@@ -26,6 +28,33 @@ def log_marginal(log_p: Float[Tensor, "P L S"]) -> Float[Tensor, "P S"]:
 def log_factors(log_p: Float[Tensor, "P L S"], x: Int[Tensor, "P N"]) -> Float[Tensor, "P L N"]:
     """log p(x_n ; lam_l): what each component gives to each point at one position."""
     return log_p.gather(-1, x[:, None].expand(-1, log_p.shape[1], -1))
+
+
+def marginal_and_factors(
+    log_p: Float[Tensor, "P L S"], x: Int[Tensor, "P N"]
+) -> tuple[Float[Tensor, "P S"], Float[Tensor, "P L N"]]:
+    """`log_marginal` and `log_factors` with one gradient for both.
+
+    By itself autograd would make a tensor as large as `log_p` for each of them, and add the two up.
+    """
+    return _MarginalAndFactors.apply(log_p, x)  # type: ignore[no-untyped-call]
+
+
+class _MarginalAndFactors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        marginal = log_mean_exp(log_p, 1)
+        ctx.save_for_backward(log_p, marginal, x)
+        return marginal, log_factors(log_p, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_marginal: Tensor, to_factors: Tensor) -> tuple[Tensor, None]:
+        """d log_marginal(k) / d log_p(l, k) = rho_l(k) / L, with rho_l(k) = p_l(k) / marginal(k)."""
+        log_p, marginal, x = ctx.saved_tensors
+        L = log_p.shape[1]
+        gradient = (log_p - marginal[:, None]).exp_().mul_((to_marginal / L)[:, None])
+        return gradient.scatter_add_(-1, x[:, None].expand(-1, L, -1), to_factors), None
 
 
 def kl(log_p: Float[Tensor, "*#rows S"], log_q: Float[Tensor, "*#rows S"]) -> Float[Tensor, "*#rows"]:

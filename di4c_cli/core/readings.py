@@ -6,9 +6,11 @@ them. `P` counts the sites of a piece.
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -21,34 +23,40 @@ if TYPE_CHECKING:
     from di4c_cli.core.law import ProductLaw
 
 
+@dataclass(frozen=True)
 class Piece:
     """The components' log-probabilities at some sites, and what several readings make of them."""
 
-    def __init__(self, sites: Sites, log_p: Float[Tensor, "P L S"]) -> None:
-        self.sites = sites
-        self.log_p = log_p
+    sites: Sites
+    log_p: Float[Tensor, "P L S"]
+    log_marginal: Float[Tensor, "P S"]
+    log_factors: Float[Tensor, "P L N"]
+    """log p^d(x_n^d ; lam_l) of a reading's points."""
 
-    @cached_property
-    def log_marginal(self) -> Float[Tensor, "P S"]:
-        return mixture.log_marginal(self.log_p)
-
-    def log_factors(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "P L N"]:
-        """log p^d(x_n^d ; lam_l) at the sites."""
-        return mixture.log_factors(self.log_p, self.sites.at(x))
+    @classmethod
+    def each(
+        cls, sites: Sites, log_p: Float[Tensor, "P L S"], asked: "Sequence[Reading]"
+    ) -> Iterator["Piece"]:
+        """The piece as each of the readings sees it."""
+        points = [reading.points(sites) for reading in asked]
+        marginal, factors = mixture.marginal_and_factors(log_p, torch.cat(points, 1))
+        for own in factors.split([x.shape[1] for x in points], 2):
+            yield cls(sites, log_p, marginal, own)
 
     def among(self, rows: Int[Tensor, " b"]) -> "Piece":
         """What belongs to some of the data points."""
         kept, sites = self.sites.among(rows)
-        part = Piece(sites, self.log_p[kept])
-        if "log_marginal" in vars(self):
-            part.log_marginal = self.log_marginal[kept]
-        return part
+        return Piece(sites, self.log_p[kept], self.log_marginal[kept], self.log_factors[kept])
 
 
 class Reading(ABC):
     """One question to a law."""
 
     num_sums = 1
+
+    def points(self, sites: Sites) -> Int[Tensor, "P N"]:
+        """The states at the sites of the points whose factors it wants; none unless it says so."""
+        return sites.row.new_empty(len(sites), 0)
 
     @abstractmethod
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
@@ -72,8 +80,11 @@ class Joint(Reading):
     def __init__(self, x: Int[Tensor, "B N D"]) -> None:
         self.x = x
 
-    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B L N"], ...]:
-        return (piece.sites.total(piece.log_factors(self.x)),)
+    def points(self, sites: Sites) -> Int[Tensor, "P N"]:
+        return sites.at(self.x)
+
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
+        return (piece.sites.total(piece.log_factors),)
 
     def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
         return mixture.log_joint(sums[0])
@@ -89,7 +100,7 @@ class Correlation(Joint):
     num_sums = 2
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
-        log_f = piece.log_factors(self.x)
+        log_f = piece.log_factors
         return piece.sites.total(log_f), piece.sites.total(mixture.log_mean_exp(log_f, 1))
 
     def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
@@ -149,8 +160,8 @@ class ComponentsKL(_PlainSum):
         self.p = p
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:
-        log_p = self.p.table.at(piece.sites)[:, None]
-        return (piece.sites.total(mixture.kl(log_p, piece.log_p).mean(1)),)
+        # The mean over components is taken first: it is all that they contribute.
+        return (piece.sites.total(mixture.kl(self.p.table.at(piece.sites), piece.log_p.mean(1))),)
 
 
 class Step(Reading):
@@ -183,6 +194,11 @@ class Among(Reading):
         self.rows = rows
         self.reading = reading
         self.num_sums = reading.num_sums
+
+    def points(self, sites: Sites) -> Int[Tensor, "P N"]:
+        kept, own = sites.among(self.rows)
+        states = self.reading.points(own)
+        return states.new_zeros(len(sites), states.shape[1]).index_copy(0, kept, states)
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "b ..."], ...]:
         return self.reading.sums(piece.among(self.rows))

@@ -68,8 +68,8 @@ class Segment:
 
     @cached_property
     def teacher_t(self) -> ProductLaw:
-        """The teacher's marginals at x_t, kept where x_t leaves something open."""
-        return self.teacher_law.marginal()
+        """The teacher's marginals at x_t."""
+        return self.teacher_law.rows if self.cast.teacher_draws == 1 else self.teacher_law.marginal()
 
     @cached_property
     def student_t(self) -> Law:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -18,6 +19,7 @@ class Sites:
     num_dims: int
 
     @classmethod
+    @lru_cache(maxsize=16)  # laws of one shape share their sites
     def everywhere(cls, num_rows: int, num_dims: int, device: torch.device | str) -> "Sites":
         rows, positions = torch.arange(num_rows, device=device), torch.arange(num_dims, device=device)
         return cls(rows.repeat(num_dims), positions.repeat_interleave(num_rows), num_rows, num_dims)

@@ -174,7 +174,8 @@ def test_laws_are_laws():
 @pytest.fixture(params=[2**24, 2 * L * S, 1])
 def piece(request, monkeypatch):
     """Sizes of pieces: all of a law, two sites, one."""
-    monkeypatch.setattr(law, "PIECE", request.param)
+    monkeypatch.setitem(law.PIECE, "cpu", request.param)
+    monkeypatch.setattr(law, "ROWS", 1)
     return request.param
 
 

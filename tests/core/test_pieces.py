@@ -192,7 +192,8 @@ def close(found, wanted, relative):
 def test_pieces_are_the_dense_formulas(case, B, L, size, S, piece, names, seed):
     """Losses within 1e-6 and gradients within 1e-5, relative, whatever the size of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(law, "PIECE", piece)
+        patch.setitem(law.PIECE, "cpu", piece)
+        patch.setattr(law, "ROWS", 1)
         segment = segment_of(case, B, L, size, S, seed)
         lam = of_lambdas(segment)
         values = evaluated([(LOSSES[name], segment) for name in names])
@@ -201,7 +202,9 @@ def test_pieces_are_the_dense_formulas(case, B, L, size, S, piece, names, seed):
         found = gradients(sum((weight * v).sum() for v in values), student)
         _ = segment.student_t  # where no loss has read it
         torch.manual_seed(7)
-        log_p = dense_log_p(segment, student, segment.x_t, segment.t, lam[0])
+        log_p = dense_log_p(
+            segment, student, segment.x_t, segment.t, lam[-1]
+        )  # after those at an x_s like x_t
         wanted = dense_values(segment, log_p, names)
     for name, ours, theirs in zip(names, values, wanted, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-9), name
@@ -278,7 +281,8 @@ def test_pieces_keep_nothing_of_size_S():
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(law, "PIECE", 40)  # two sites
+        patch.setitem(law.PIECE, "cpu", 40)  # two sites
+        patch.setattr(law, "ROWS", 1)
         losses = [LOSSES[name] for name in ("marginal", "datapoint", "consistency", "distillation")]
         h = segment.student_t  # the network's own activations are another matter
         with torch.autograd.graph.saved_tensors_hooks(kept, lambda value: value):

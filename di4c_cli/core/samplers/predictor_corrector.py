@@ -23,7 +23,7 @@ class PredictorCorrector(TauLeaping):
         times, x = samplers.per_row(t, x_t), x_t.clone()
         # Settled positions take part: the forward chain leaves them again.
         everywhere = Sites.everywhere(x_t.shape[0], x_t.shape[1], x_t.device)
-        for part, log_p in Table(law.read, everywhere, law.num_states).pieces():
+        for part, log_p in Table(law.read, everywhere, 1, law.num_states).pieces():
             here, at = part.at(x_t)[:, None], times[part.row]
             rates: Float[Tensor, "P 1 S"] = self.process.reverse_rates(log_p[:, None], here, at)
             rates = rates + self.process.forward_rates(here, at)
