@@ -19,7 +19,8 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     """Build everything, train nothing.
 
     `activations_mb` is measured: what the losses of one data point keep for the backward pass, with two draws
-    of lambda, times the rows that one pass of the run has. The sum is an estimate, of float32 on a CPU.
+    of lambda, times the rows whose activations one pass of the run keeps. `law_mb` is what never exists: all
+    log-probabilities of the student at once. The sum is an estimate, of float32 on a CPU.
     """
     house = House.build(loaded.recipe, loaded.path)
     data = house.dataset()
@@ -32,7 +33,8 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     weights_mb = 5 * _bytes(model) / MIB
     teacher_mb = _bytes(cast.teacher) / MIB if isinstance(cast.teacher, nn.Module) else 0.0
     rows = at_once * cast.num_latents
-    activations_mb = _kept_for_backward(loaded, cast, settings, data, device) * rows / MIB
+    kept = min(rows, config.rows_at_once or rows)
+    activations_mb = _kept_for_backward(loaded, cast, settings, data, device) * kept / MIB
     codec = dump(loaded.recipe.codec).get("checkpoint")
     return {
         "recipe": loaded.name,
@@ -48,6 +50,7 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
         "effective_batch": config.batch_size,
         "num_latents": cast.num_latents,
         "rows_at_once": rows,
+        "rows_kept": kept,
         "weights_mb": weights_mb,
         "teacher_mb": teacher_mb,
         "activations_mb": activations_mb,

@@ -232,6 +232,8 @@ def load_models(
     recipe, process = source.recipe, house.process
 
     def ready(model: Denoiser) -> Denoiser:
+        for network in networks_of(model) if recipe.sampler.compile else []:
+            network.compile_body(sampling=True)
         return model.to(device, precision).eval() if isinstance(model, nn.Module) else model
 
     teacher = student = None

@@ -22,7 +22,7 @@ from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
-from di4c_cli.core.networks import Network
+from di4c_cli.core.networks import networks_of
 from di4c_cli.core.order import step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
@@ -141,12 +141,11 @@ class Trainer:
     def _set_up(self, model: object) -> None:
         """How the networks inside a model are run, as the recipe says."""
         config = self.config
-        for network in model.modules() if isinstance(model, nn.Module) else []:
-            if isinstance(network, Network):
-                network.rows_at_once = config.rows_at_once
-                network.autocast = torch.bfloat16 if config.precision == "bfloat16" else None
-                if config.compile:
-                    network.compile_body()
+        for network in networks_of(model):
+            network.rows_at_once = config.rows_at_once
+            network.autocast = torch.bfloat16 if config.precision == "bfloat16" else None
+            if config.compile:
+                network.compile_body()
 
     # -- the loop ----------------------------------------------------------------------------
 

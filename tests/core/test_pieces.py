@@ -155,7 +155,7 @@ def dense_values(segment, log_p, names):
 
 
 def of_lambdas(segment):
-    """The draws of lambda in the student's law at x_t, and the seed of its dropout."""
+    """The draws of lambda at x_t (last those of the law at x_t itself), and the seed of the dropout."""
     student, seen = segment.cast.student, []
     mixture = student.mixture
 

@@ -8,6 +8,7 @@ A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Ne
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -73,10 +74,18 @@ class Network(nn.Module, ABC):
             rows.append(torch.cat(group, 1))
         return torch.cat(rows)
 
-    def compile_body(self) -> None:
-        """Run the body compiled. Where the compiler fails, torch goes back to the body as it is."""
+    def compile_body(self, *, sampling: bool = False) -> None:
+        """Run the body compiled; for sampling on a GPU as CUDA graphs.
+
+        Where the compiler fails, torch goes back to the body as it is.
+        """
         torch._dynamo.config.suppress_errors = True
-        self.body = torch.compile(self.body)  # type: ignore[method-assign]
+        if not sampling:
+            self.body = torch.compile(self.body)  # type: ignore[method-assign]
+            return
+        replayed = torch.compile(self.body, mode="reduce-overhead")
+        # A graph writes its next result over its last, which a law may still have to read.
+        self.body = lambda *given: replayed(*given).clone()  # type: ignore[method-assign]
 
     def _run(
         self, x: Tensor, t: Tensor, label: Tensor | None, lam: Tensor | None
@@ -97,6 +106,13 @@ class Network(nn.Module, ABC):
         B, D = x.shape
         logits = self.head(self.hidden(x, t, label, lam), Sites.everywhere(B, D, x.device))
         return logits.unflatten(0, (D, B)).permute(1, 2, 0, 3)
+
+
+def networks_of(model: object) -> Iterator[Network]:
+    """The networks inside a denoiser; none in one that is no module."""
+    for module in model.modules() if isinstance(model, nn.Module) else []:
+        if isinstance(module, Network):
+            yield module
 
 
 class Config(_Config, ABC):

@@ -81,6 +81,8 @@ class Config(_Config, ABC):
     """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
     latent: Literal["fresh", "fixed"] = "fresh"
     """Lambda for each sample: new at every call (the paper), or one for the whole run."""
+    compile: bool = False
+    """Compile the networks for `sample` and `eval` (CUDA graphs on a GPU): pays off over many batches."""
     cache: bool = False
     """Call the network only where a step changed something: exact if it sees no time and lambda is fixed."""
 
