@@ -13,6 +13,7 @@ from di4c_cli.core import checkpoints, processes
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.networks import networks_of
 from di4c_cli.core.samplers import Plan, Sampler
 from di4c_cli.errors import CheckpointError, RecipeError, UsageError
 from di4c_cli.recipe import Recipe
