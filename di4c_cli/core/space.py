@@ -1,5 +1,6 @@
 """The state space S^D, batches of points in it, and the one categorical draw."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ def draw_from(log_p: Float[Tensor, "*rows S"], u: Float[Tensor, "*rows num"]) ->
 def draw_distinct(
     keys: Int[Tensor, "*rows"],
     weights: Callable[[Int[Tensor, " n"]], Float[Tensor, "n S"]],
+    num_states: int,
     generator: torch.Generator,
 ) -> Int[Tensor, "*rows"]:
     """One draw for each entry from a law that depends on its key alone: one CDF for each distinct key.
@@ -122,18 +124,31 @@ def draw_distinct(
         weights: the laws of some keys in float64; they need not be normalised.
     """
     u = uniform(*keys.shape, generator=generator, device=keys.device).flatten()
-    distinct, which = torch.unique(keys, return_inverse=True)
-    which = which.flatten()
-    cdf = weights(distinct).cumsum(-1)
-    S = cdf.shape[-1]
-    threshold = _below_total(u * cdf[which, -1], cdf[which, -1])
-    below, above = torch.zeros_like(which), torch.full_like(which, S - 1)
-    for _ in range((S - 1).bit_length()):  # the first state whose CDF exceeds the threshold, by bisection
+    ordered, order = keys.flatten().sort()
+    distinct, which = torch.unique_consecutive(ordered, return_inverse=True)
+    size = max(1, DRAWN_AT_ONCE // num_states)
+    # Entries of a piece of the keys follow each other: where they begin, and where the last ones end.
+    begins = torch.searchsorted(which, torch.arange(0, len(distinct), size, device=keys.device)).tolist()
+    drawn = torch.empty_like(order)
+    for number, (begin, end) in enumerate(itertools.pairwise([*begins, len(order)])):
+        cdf = weights(distinct[number * size : (number + 1) * size]).cumsum(-1)
+        entries = order[begin:end]
+        drawn[entries] = _bisected(cdf, which[begin:end] - number * size, u[entries])
+    return drawn.view(keys.shape)
+
+
+def _bisected(cdf: Float[Tensor, "n S"], row: Int[Tensor, " m"], u: Float[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """For each entry the first state of its row of `cdf` that lies above the uniform."""
+    S = cdf.shape[1]
+    total = cdf[row, -1]
+    threshold, flat, start = _below_total(u * total, total), cdf.flatten(), row * S
+    below, above = torch.zeros_like(row), torch.full_like(row, S - 1)
+    for _ in range((S - 1).bit_length()):
         middle = (below + above) // 2
-        beyond = cdf[which, middle] > threshold
+        beyond = flat[start + middle] > threshold
         above = torch.where(beyond, middle, above)
         below = torch.where(beyond, below, middle + 1)
-    return above.view(keys.shape)
+    return above
 
 
 def _weights(log_p: Float[Tensor, "n S"]) -> Float[Tensor, "n S"]:

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from di4c_cli.core import space
-from di4c_cli.core.space import NEVER, Batch, StateSpace, sample_categorical, stratified, uniform
+from di4c_cli.core.space import (
+    NEVER,
+    Batch,
+    StateSpace,
+    draw_distinct,
+    draw_from,
+    sample_categorical,
+    stratified,
+    uniform,
+)
 
 
 def seeded(seed=0):
@@ -127,3 +136,51 @@ def test_rare_states_keep_their_share_where_a_float32_race_starves_them():
     # and each rare state has its own: a cumulative sum in float32 merges neighbours, and so repeats itself
     repeats, expected = len(many) - len(many.unique()), len(many) ** 2 / (2 * NUM_RARE)
     assert repeats < expected + 4 * expected**0.5
+
+
+# draws that share their laws
+
+
+def table_of(keys):
+    """A law for each key: key 0 is certain of state 3, the others spread over the first states."""
+    rows = torch.rand(5, 7, generator=seeded(3)).double()
+    rows[0] = 0
+    rows[0, 3] = 2.5  # not normalised
+    rows[:, 5:] = 0
+    return rows[keys]
+
+
+@pytest.mark.parametrize("at_once", [1, 14, 2**18])
+def test_draws_by_key_follow_the_law_of_their_key(monkeypatch, at_once):
+    monkeypatch.setattr(space, "DRAWN_AT_ONCE", at_once)
+    keys = torch.arange(5).repeat(3, 20_000)[:, torch.randperm(100_000, generator=seeded())]
+    x = draw_distinct(keys, table_of, 7, seeded(1))
+    assert x.shape == keys.shape
+    assert (x[keys == 0] == 3).all()
+    assert x.max() < 5
+    for key in range(1, 5):
+        frequency = torch.bincount(x[keys == key], minlength=7) / 60_000
+        law = table_of(torch.tensor([key]))[0]
+        assert torch.allclose(frequency.double(), law / law.sum(), atol=0.01)
+
+
+@pytest.mark.parametrize("num_states", [1, 2, 7, 8, 9])
+def test_draws_by_key_are_those_of_the_inverse_cdf(num_states):
+    law = torch.rand(3, num_states, generator=seeded()).double()
+    keys = torch.arange(3)[:, None].expand(-1, 500)
+    x = draw_distinct(keys, lambda k: law[k], num_states, seeded(2))
+    u = uniform(3, 500, generator=seeded(2), device="cpu")
+    assert torch.equal(x, draw_from(law.log(), u))
+
+
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
+def test_draws_by_key_never_meet_the_impossible(monkeypatch, u):
+    monkeypatch.setattr(space, "uniform", lambda *shape, generator, device: torch.full(shape, u).double())
+    law = torch.tensor([[0.0, 0.0, 1.0, 1e-12, 0.0]]).double()
+    x = draw_distinct(torch.zeros(4, dtype=torch.long), lambda k: law[k], 5, seeded())
+    assert (x == (2 if u == 0 else 3)).all()
+
+
+def test_no_keys_no_draws():
+    none = torch.zeros(2, 0, dtype=torch.long)
+    assert draw_distinct(none, table_of, 7, seeded()).shape == (2, 0)

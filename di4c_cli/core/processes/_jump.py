@@ -54,7 +54,7 @@ class JumpProcess(ForwardProcess):
             own = times[keys // S]
             return self.rows((keys % S)[:, None], own, torch.zeros_like(own)).squeeze(1)
 
-        return draw_distinct(which[:, None] * S + x_0, laws, generator)
+        return draw_distinct(which[:, None] * S + x_0, laws, S, generator)
 
     def sample_posterior(
         self,
@@ -74,7 +74,7 @@ class JumpProcess(ForwardProcess):
             return (self.columns(seen, t, s) * self.rows(start, s, torch.zeros_like(s)) + TINY).squeeze(1)
 
         # Chains visit few of the S * S pairs of states, most of all near t = 0.
-        return draw_distinct((which[:, None] * S + x_t) * S + x_0, laws, generator)
+        return draw_distinct((which[:, None] * S + x_t) * S + x_0, laws, S, generator)
 
     def log_likelihood(self, x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.columns(x_t, t, torch.zeros_like(t)).clamp(min=TINY).log()
