@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
+from torch.nn.functional import conv2d, interpolate, pad, scaled_dot_product_attention, silu
 
 from di4c_cli.core import networks
 from di4c_cli.core.networks._embedding import sinusoid
@@ -115,7 +115,7 @@ class UNet(networks.Network):
         t: Float[Tensor, " B"],
         label: Int[Tensor, " B"] | None = None,
         lam: Float[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, "B L D S"]:
+    ) -> Float[Tensor, "B L F H W"]:
         emb = self.time(sinusoid(1000 * t, FEATURES, self.out.weight.dtype))
         if self.label is not None and label is not None:
             emb = emb + self.label(label)
@@ -142,11 +142,23 @@ class UNet(networks.Network):
                     h = layer(torch.cat([h, skip.repeat_interleave(L, 0)], 1), emb, features)
                 else:
                     h = layer(interpolate(h, size=skips[-1].shape[2:]))
-        h = self.out(silu(self.norm(h)))  # (B L, C S, H, W)
-        return h.unflatten(1, (C, -1)).permute(0, 1, 3, 4, 2).reshape(len(x), L, C * H * W, -1)
+        return silu(self.norm(h)).unflatten(0, (len(x), L))
 
-    def head(self, h: Float[Tensor, "B L D S"], sites: Sites) -> Float[Tensor, "P L S"]:
-        return sites.features(h)
+    def head(self, h: Float[Tensor, "B L F H W"], sites: Sites) -> Float[Tensor, "P L S"]:
+        """The last convolution on the lines and channels that hold the sites, then a choice."""
+        (C, H, W), S = self.space.shape, self.space.num_states
+        first, last = sites.span.start, max(sites.span.start, sites.span.stop - 1)
+        channels = slice(first // (H * W), last // (H * W) + 1)
+        one = channels.stop - channels.start == 1
+        top, bottom = (first // W % H, last // W % H + 1) if one else (0, H)
+        lines = h.flatten(0, 1)[:, :, max(0, top - 1) : bottom + 1]
+        lines = pad(lines, (0, 0, int(top == 0), int(bottom == H)))
+        weight = self.out.weight.unflatten(0, (C, S))[channels].flatten(0, 1)
+        bias = self.out.get_parameter("bias").unflatten(0, (C, S))[channels].flatten()
+        logits = conv2d(lines, weight, bias, padding=(0, 1)).unflatten(1, (-1, S))
+        logits = logits.movedim(2, -1).flatten(1, 3).unflatten(0, h.shape[:2])
+        start = channels.start * H * W + top * W
+        return sites.seen_from(start, logits.shape[2]).features(logits)
 
 
 class Config(networks.Config):
