@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from di4c_cli.core.codecs.states import Config as States
 from di4c_cli.core.datasets import toy
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.ema import EMA
+from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import Weight, consistency, datapoint, denoising, marginal
 from di4c_cli.core.networks import mlp
 from di4c_cli.core.order import data_indices, step_seed
@@ -24,7 +27,7 @@ from di4c_cli.core.teachers.exact import ExactDenoiser
 from di4c_cli.core.times import Config as Times
 from di4c_cli.core.trainer import Config, Trainer
 from di4c_cli.core.training_state import same_network
-from di4c_cli.errors import CheckpointError, Interrupted, NonFiniteLossError, RunError
+from di4c_cli.errors import CheckpointError, DataError, Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
 CODEC = States(num_dims=4, num_states=2).build()
@@ -571,3 +574,89 @@ def test_only_the_same_network_can_be_promoted():
         same_network(student, mlp.Config(width=8).build(PROCESS.space, lam=False))
     with pytest.raises(ValueError, match="same network"):
         same_network(student, ExactDenoiser(PROCESS, DATA.joint))
+
+
+# speed and memory
+
+
+def test_rows_at_a_time_train_the_same_weights(make):
+    """Four draws of lambda for ten data points: all 40 rows at once, or three at a time."""
+    whole, split = run(make()), run(make(rows_at_once=3))
+    assert split.model.network.rows_at_once == 3
+    for a, b in zip(weights(whole), weights(split), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_half_precision_stops_at_the_head(make):
+    seen = {}
+    trainer = make(precision="bfloat16")
+    network = trainer.model.network
+
+    def watch(name):
+        def look(module, given, out):
+            seen[name] = given[0].dtype, out.dtype
+
+        return look
+
+    network.shared.inner.register_forward_hook(watch("body"))
+    head = network.head
+    network.head = lambda h, sites: (
+        seen.setdefault("head", (h.dtype, head(h, sites).dtype)) and head(h, sites)
+    )
+    run(trainer)
+    assert seen["body"] == (torch.float32, torch.bfloat16)
+    assert seen["head"] == (torch.float32, torch.float32)
+    assert all(p.dtype == torch.float32 for p in weights(trainer))
+    plain = run(make())
+    moved = [torch.dist(a, b) for a, b in zip(weights(trainer), weights(plain), strict=True)]
+    assert 0 < max(moved) < 1
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(make, monkeypatch):
+    def fails(*args, **options):
+        raise RuntimeError("no compiler\non this machine")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: fails)
+    with pytest.warns(UserWarning, match="cannot compile, going on without: RuntimeError no compiler$"):
+        trainer = run(make(compile=True, steps=2))
+    assert same(trainer, run(make(steps=2)))
+
+
+class Counted:
+    """A split that notes in which thread each batch was fetched."""
+
+    def __init__(self):
+        self.threads = []
+
+    def __len__(self):
+        return len(DATA.train)
+
+    def __getitem__(self, index):
+        self.threads.append(threading.current_thread().name)
+        return DATA.train[index]
+
+
+def test_batches_are_fetched_one_step_ahead_and_are_the_steps_own():
+    split = Counted()
+    with closing(Loader(split, 10, 2, seed=3, device=torch.device("cpu"))) as loader:
+        for step in (0, 1, 2, 7):  # a resume starts anywhere
+            index = data_indices(len(split), 10, step, 3)
+            parts = loader(step)
+            assert torch.equal(torch.cat([part.x_0 for part in parts]), DATA.train[index].x_0)
+            assert [len(part) for part in parts] == [5, 5]
+    assert split.threads[:2] == ["MainThread"] * 2  # nobody knew
+    assert split.threads[2].startswith("loader")
+    assert not [t for t in threading.enumerate() if t.name.startswith("loader")]
+
+
+def test_what_goes_wrong_in_a_fetch_is_raised_in_its_step(make):
+    class Damaged(Counted):
+        def __getitem__(self, index):
+            if len(self.threads) == 3:
+                raise DataError("shard 2 is damaged")
+            return super().__getitem__(index)
+
+    trainer = make()
+    with pytest.raises(DataError, match="shard 2"):
+        trainer.fit(Damaged(), lambda: None)
+    assert trainer.step == 3

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from di4c_cli.core.compiling import Compiled
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
@@ -75,15 +76,11 @@ class Network(nn.Module, ABC):
         return torch.cat(rows)
 
     def compile_body(self, *, sampling: bool = False) -> None:
-        """Run the body compiled; for sampling on a GPU as CUDA graphs.
-
-        Where the compiler fails, torch goes back to the body as it is.
-        """
-        torch._dynamo.config.suppress_errors = True
+        """Run the body compiled; for sampling on a GPU as CUDA graphs."""
         if not sampling:
-            self.body = torch.compile(self.body)  # type: ignore[method-assign]
+            self.body = Compiled(self.body)  # type: ignore[method-assign]
             return
-        replayed = torch.compile(self.body, mode="reduce-overhead")
+        replayed = Compiled(self.body, mode="reduce-overhead")
         # A graph writes its next result over its last, which a law may still have to read.
         self.body = lambda *given: replayed(*given).clone()  # type: ignore[method-assign]
 
