@@ -137,7 +137,7 @@ def test_names_from_outside_stay_within_their_line(tmp_path: Path, name: str | b
             assert "student-1" in text
             assert not any("\x00" <= char < " " and char != "\n" for char in text)
             assert text.encode()  # a terminal must be able to take it
-            assert len(text.splitlines()) == 40
+            assert len(text.split("\n")) == 40  # the last may be empty yet
 
     drive(watch(run), act, (320, 40))
 
