@@ -33,6 +33,12 @@ SMALLER = {
     "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
 """Beyond what is tiny for all of them."""
+BRIEFLY = """
+from dataclasses import replace
+from di4c_cli.core.metrics import _features
+_features.SETTINGS = replace(_features.SETTINGS, num_train=1000, steps=20)
+"""
+"""For the metrics' classifier, which would take longest to train: no figure is judged here."""
 
 
 @pytest.fixture
@@ -101,11 +107,11 @@ def test_every_kind_has_one_config_in_its_file():
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in FULL_SIZE])
 def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tmp_path):
-    data = {}
+    given = {"prelude": BRIEFLY}
     if name in DATA:
         if not Path(os.environ.get("DI4C_DATA", ""), DATA[name]).is_dir():
             pytest.skip(f"{DATA[name]} is not in DI4C_DATA")
-        data = {"DI4C_DATA": os.environ["DI4C_DATA"]}
+        given["DI4C_DATA"] = os.environ["DI4C_DATA"]
     smaller = SMALLER.get(name, [])
     if name == "shakespeare":
         (tmp_path / "some.txt").write_text("To be, or not to be: that is the question.\n" * 60)
@@ -113,22 +119,24 @@ def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tm
     network = [value for value in smaller if value.startswith(("network.", "codec.", "dataset."))]
     tiny, tiny_teacher = TINY, TINY_TEACHER
     if name == "cifar_small":  # its network has no width
-        tiny, tiny_teacher = ([v for v in given if v != "network.width=16"] for given in (TINY, TINY_TEACHER))
+        tiny, tiny_teacher = (
+            [v for v in all_of if v != "network.width=16"] for all_of in (TINY, TINY_TEACHER)
+        )
     if name != "toy":
-        made = program.ok("train-teacher", name, *tiny_teacher, *network, "--json", **data).json
+        made = program.ok("train-teacher", name, *tiny_teacher, *network, "--json", **given).json
         assert made["run"] == str(program.runs / name / "teacher-1")
     few = ["eval.steps=[1,2]", *smaller]
-    distilled = program.ok("distill", name, *tiny, *few, "--json", **data).json
+    distilled = program.ok("distill", name, *tiny, *few, "--json", **given).json
     assert distilled["checkpoint"] == str(program.runs / name / "student-1" / "final")
     compared = distilled["evaluation"]
     assert {row["model"] for row in compared["rows"]} >= {"teacher", "student"}
     assert all(row["metrics"].keys() == compared["directions"].keys() for row in compared["rows"])
     assert all(Path(path).stat().st_size > 0 for path in distilled["previews"])
 
-    sampled = program.ok("sample", name, "--num", 3, "--json", **data).json
+    sampled = program.ok("sample", name, "--num", 3, "--json", **given).json
     assert sampled["source"] == distilled["checkpoint"]
     assert all((program.home / path).stat().st_size > 0 for path in sampled["files"])
-    again = program.ok("eval", name, "--steps", "2", "--models", "student", "--json", **data).json
+    again = program.ok("eval", name, "--steps", "2", "--models", "student", "--json", **given).json
     known = next(row for row in compared["rows"] if (row["model"], row["steps"]) == ("student", 2))
     assert again["rows"][0]["metrics"] == known["metrics"]
     assert json.dumps(again["reference"]) == json.dumps(compared["reference"])

@@ -14,9 +14,10 @@ def program(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory):
+def digits(tmp_path_factory, share_classifiers):
     """A home with `digits/teacher-1` and `digits/student-1`, both finished within seconds."""
     program = Program(tmp_path_factory.mktemp("digits"))
+    share_classifiers(program.runs)
     program.ok("train-teacher", "digits", *TINY_TEACHER)
     quick = ["eval.steps=[1]", "eval.models=['teacher']", "metrics.5.num=20", "metrics.5.num_latents=4"]
     program.ok("distill", "digits", *TINY, *quick)

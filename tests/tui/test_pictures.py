@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
 SHORT = [
     *("student.num_latents=4", "train.steps=40", "train.batch_size=8", "train.log_every=5"),
     *("preview.every=10", "preview.num=4", "eval.num=50", "eval.steps=[1,2]"),
+    *("metrics.5.num=20", "metrics.5.num_latents=4"),
 ]
 
 
@@ -25,8 +27,11 @@ def words(svg: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, share_classifiers: Callable[[Path], None]
+) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pictures")
+    share_classifiers(folder / "runs")
     return {path.name: words(path.read_text()) for path in make_pictures(folder / "runs", folder, SHORT)}
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ QUICK = [
         "train.log_every=5",
         "preview.every=10",
     ),
-    *("eval.num=40", "eval.steps=[1,2]", "eval.seeds=[0,1]"),
+    *("eval.num=40", "eval.steps=[1,2]", "eval.seeds=[0,1]", "metrics.5.num=20", "metrics.5.num_latents=4"),
 ]
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def program(tmp_path_factory: pytest.TempPathFactory, share_classifiers: Callable[[Path], None]) -> Program:
     """A real teacher and two real students of it, with their evaluations."""
     program = Program(tmp_path_factory.mktemp("twins"))
+    share_classifiers(program.runs)
     program.ok("train-teacher", "digits", *QUICK, "--quiet")
     program.ok("distill", "digits", *QUICK, "--quiet")
     program.ok("distill", "digits", *QUICK, "train.seed=5", "--quiet")
