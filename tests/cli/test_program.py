@@ -4,7 +4,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -38,12 +37,18 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert not modules & HEAVY
 
 
+def of_children() -> float:
+    """Processor time of all processes that were started here and have ended, in seconds."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def test_help_answers_at_once_and_names_every_command():
     seconds = []
-    for _ in range(3):  # the best of three: other programs may be running
-        began = time.perf_counter()
+    for _ in range(3):  # the best of three, of processor time: other programs may be running
+        began = of_children()
         result = start("--help")
-        seconds.append(time.perf_counter() - began)
+        seconds.append(of_children() - began)
     assert min(seconds) < 0.5
     for command in COMMANDS:
         assert f" {command} " in result.stdout

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
+from dialogs import until
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -361,22 +362,28 @@ def test_it_reads_only_while_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Machine, "read", read)
     monkeypatch.setattr(system_view, "PERIOD", 0.05)
 
-    async def more(app: Shown, pilot: Pilot[None]) -> int:
+    async def reads(app: Shown, pilot: Pilot[None]) -> None:
+        await app.text(pilot)
+        before, began = len(taken), time.monotonic()
+        await until(pilot, lambda: len(taken) >= before + 6)
+        assert len(taken) - before <= (time.monotonic() - began) / system_view.PERIOD + 2
+
+    async def rests(app: Shown, pilot: Pilot[None]) -> None:
         await app.text(pilot)
         before = len(taken)
         await pilot.pause(0.3)
-        return len(taken) - before
+        assert len(taken) == before
 
     async def act(app: Shown, pilot: Pilot[None]) -> None:
-        assert 2 <= await more(app, pilot) <= 7
+        await reads(app, pilot)
         await app.push_screen(Screen())
-        assert await more(app, pilot) == 0
+        await rests(app, pilot)
         app.pop_screen()
-        assert await more(app, pilot) >= 2
+        await reads(app, pilot)
         app.view.display = False
-        assert await more(app, pilot) == 0
+        await rests(app, pilot)
         app.view.display = True
-        assert await more(app, pilot) >= 2
+        await reads(app, pilot)
 
     drive(act)
 
