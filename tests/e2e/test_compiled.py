@@ -19,16 +19,6 @@ def weights_of(program, made):
     return load_file(program.home / made["checkpoint"] / "model.safetensors")
 
 
-def test_training_goes_on_without_a_compiler(program, tmp_path):
-    made = program.ok(
-        "distill", "toy", *SHORT, "train.compile=true",
-        CXX="/bin/false", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
-    )  # fmt: skip
-    assert made.json["step"] == 4
-    assert made.err.count("cannot compile, going on without") == 1
-    assert "Traceback" not in made.err
-
-
 @pytest.mark.slow
 def test_compiled_networks_train_and_sample_alike(program):
     plain = program.ok("distill", "toy", *SHORT, "--name", "plain").json
