@@ -23,6 +23,7 @@ COMMANDS = {
     "convert": "convert",
     "sample": "sample",
     "eval": "evaluate",
+    "bench": "bench",
     "monitor": "monitor",
     "recipes": "recipes",
     "runs": "runs",

@@ -1,0 +1,44 @@
+"""Wall-clock times of calls taken in turn: whatever slows the machine down hits all of them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+Call = Callable[[], object]
+FEWEST, MOST = 3, 30
+BUDGET = 8.0  # seconds for one set of calls
+
+
+def in_turn(calls: Mapping[str, Call], device: torch.device, rounds: int | None) -> dict[str, list[float]]:
+    """Milliseconds of every call, in `rounds` rounds; None: in as many as fit into the budget, 3 to 30."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    started = time.perf_counter()
+    for done in range(rounds or MOST):
+        if rounds is None and done >= FEWEST and time.perf_counter() - started > BUDGET:
+            break
+        for name, call in calls.items():
+            times[name].append(milliseconds(call, device))
+    return times
+
+
+def milliseconds(call: Call, device: torch.device) -> float:
+    """One call, with everything that it started on the device."""
+    settle(device)
+    started = time.perf_counter()
+    call()
+    settle(device)
+    return 1000 * (time.perf_counter() - started)
+
+
+def settle(device: torch.device) -> None:
+    """Wait for the work that a device still has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and the 10th and 90th percentile."""
+    low, median, high = np.percentile(times, (10, 50, 90)).tolist()
+    return {"median_ms": median, "p10_ms": low, "p90_ms": high}
