@@ -45,7 +45,7 @@ def bench(
     recipe, where = loaded.recipe, pick_device(device)
     steps = steps or recipe.sample.steps
     subject = Subject.build(loaded, where)
-    runner = Runner(where, repeats, batch_sizes is not None, narrate)
+    runner = Runner(where, repeats, batch_sizes is not None, recipe.train.compile, narrate)
     if kinds := foreign(recipe.losses):
         runner.skip(STEP + DENSE, None, f"no dense form of the losses {', '.join(kinds)}")
     step = Step(subject.student, recipe.train)
@@ -66,14 +66,15 @@ def bench(
         "device_name": device_name(where),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "dtype": "float32",
+        "dtype": recipe.train.precision,
+        "compiled": recipe.train.compile,
         "weights": "fresh",
         "data": "random",
         "steps": steps,
         "num_latents": subject.cast.num_latents,
         "rows": runner.json(),
         "ratios": ratios(runner, sizes),
-        "roofline": roofline(runner, sizes, matmul_rate(where, torch.float32)),
+        "roofline": roofline(runner, sizes, matmul_rate(where, getattr(torch, recipe.train.precision))),
         "fits": growth(recipe, where) if fit else [],
         "skipped": runner.skipped,
     }

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
-from di4c_cli.bench.steps import PROGRESS
-from di4c_cli.bench.subject import Trial
+from di4c_cli.bench.subject import Term, Trial
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.mixture import log_mean_exp
@@ -32,16 +31,14 @@ COPIES = 10  # of the logits, about as many as are alive at the peak
 
 def dense(trial: Trial) -> Tensor:
     """The weighted loss (B,) of a trial."""
-    return dense_of(DenseSegment.of(trial, trial.generator()), trial.losses)
+    return dense_of(DenseSegment.of(trial, trial.generator()), trial.terms)
 
 
-def dense_of(segment: "DenseSegment", sections: list[Any]) -> Float[Tensor, " B"]:
-    """The weighted loss of a segment; a term is left out only where no data point gives it weight."""
+def dense_of(segment: "DenseSegment", terms: list[Term]) -> Float[Tensor, " B"]:
+    """The weighted loss of a segment; every term at all data points, whatever their weights."""
     total = torch.zeros_like(segment.t)
-    for section in sections:
-        w = section.weight.at(segment.t, PROGRESS)
-        if w.any():
-            total = total + w * LOSSES[section.kind](section, segment)
+    for term in terms:
+        total = total + term.w * LOSSES[term.section.kind](term.section, segment)
     return total
 
 
@@ -91,7 +88,7 @@ class DenseSegment:
             return denoiser(x, times, labels, generator=self.generator).log_p
         latent = lam.reshape(-1, 1) if isinstance(denoiser, MixtureDenoiser) and lam is not None else None
         logits = denoiser.network(x, times, labels, latent)[:, 0]
-        return denoiser.parameterization(logits, x, times, slice(None))
+        return denoiser.parameterization(logits, x, times[:, None])
 
     def mixture(self, rows: Float[Tensor, "N D S"]) -> Float[Tensor, "B L D S"]:
         """The rows of each datum together."""
@@ -170,7 +167,7 @@ def _jump_posterior(
     t: Float[Tensor, " N"],
     s: Float[Tensor, " N"],
 ) -> Int[Tensor, "N D"]:
-    """x_s ~ q_{t|s}(x_t | .) q_{s|0}(. | x_0), by (S, S) kernels for every row and indices of their entries."""
+    """x_s ~ q_{t|s}(x_t | .) q_{s|0}(. | x_0), by a kernel for every row and indices of all entries."""
     (N, D), S = x_t.shape, process.space.num_states
     states = torch.arange(S, device=x_t.device)
     last, first = (process.rows(states.expand(N, S), *times) for times in ((t, s), (s, torch.zeros_like(s))))
@@ -216,16 +213,20 @@ def consistency(section: Any, segment: DenseSegment) -> Float[Tensor, " B"]:
 
 
 def distillation(section: Any, segment: DenseSegment) -> Float[Tensor, " B"]:
+    B = len(segment.t)
+    rows = max(1, round(section.share * B))
     if section.at is not None:
-        return _distillation_at_own_times(section, segment)
-    teacher = segment.mixture(segment.copies(segment.teacher_t))
-    return kl(teacher, segment.student_t).mean(1)
+        values = _at_own_times(section, segment, rows)
+    else:
+        teacher = segment.mixture(segment.copies(segment.teacher_t))
+        values = kl(teacher, segment.student_t).mean(1)[:rows]
+    return torch.cat([values * (B / rows), values.new_zeros(B - rows)])
 
 
-def _distillation_at_own_times(section: Any, segment: DenseSegment) -> Float[Tensor, " B"]:
+def _at_own_times(section: Any, segment: DenseSegment, rows: int) -> Float[Tensor, " {rows}"]:
     """The draws, one by one, are those of `core.losses.distillation`."""
-    B, L = segment.lam.shape
-    rows, each = max(1, round(section.share * B)), L if section.points == "latent" else 1
+    L = segment.lam.shape[1]
+    each = L if section.points == "latent" else 1
     device, generator = segment.t.device, segment.generator
     low, high = section.at
     t = low + (high - low) * uniform(rows * each, generator=generator, device=device)
@@ -234,8 +235,7 @@ def _distillation_at_own_times(section: Any, segment: DenseSegment) -> Float[Ten
     batch = segment.batch[torch.arange(rows, device=device).repeat_interleave(each)]
     cast = replace(segment.cast, num_latents=L // each)
     own = DenseSegment.of(Trial(cast, [], batch, t, torch.zeros_like(t)), generator)
-    values = kl(own.mixture(own.copies(own.teacher_t)), own.student_t).view(rows, L).mean(1)
-    return torch.cat([values * (B / rows), values.new_zeros(B - rows)])
+    return kl(own.mixture(own.copies(own.teacher_t)), own.student_t).view(rows, L).mean(1)
 
 
 LOSSES: dict[str, Callable[[Any, DenseSegment], Float[Tensor, " B"]]] = {

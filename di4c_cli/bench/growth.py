@@ -66,7 +66,7 @@ def warm_step(
         teacher_sampler=recipe.teacher_sampler.build(process),
     )
     t, s = typical_times(recipe.times, B, device)
-    trial = Trial(cast, recipe.losses, random_points(process, S, B, device), t, s)
+    trial = Trial.of(cast, recipe.losses, random_points(process, S, B, device), t, s)
     step = partial(Step(student, recipe.train), ours, trial)
     step()
     return step

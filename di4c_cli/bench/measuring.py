@@ -1,16 +1,18 @@
 """Rows of the table: every call warmed up, counted, watched and timed, unless it would take too much."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from di4c_cli.bench.costs import cost_of
-from di4c_cli.bench.memory import available, peak_of
+from di4c_cli.bench.costs import Cost, cost_of
+from di4c_cli.bench.memory import Peak, available, peak_of
 from di4c_cli.bench.timing import Call, in_turn, spread
 
 PATIENCE = 10.0  # seconds of one call
+SLOW = 3.0  # seconds of a call after which it is not repeated without need
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Runner:
     """Of timing; None: as many as fit into some seconds."""
     patient: bool
     """Whether calls may take any time."""
+    compiled: bool
+    """Whether networks are compiled when they first run; not while operations are counted."""
     narrate: Callable[[str], None]
     rows: list[Row] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +59,7 @@ class Runner:
             refusal = self._refusal(what, size, foreseen.get(what, 0.0))
             if not refusal:
                 try:
-                    costs[what], peaks[what] = cost_of(call), peak_of(call, self.device)
+                    costs[what], peaks[what] = self._seen(call)
                 except torch.OutOfMemoryError:
                     torch.cuda.empty_cache()
                     refusal = "out of memory"
@@ -77,6 +81,15 @@ class Runner:
                     rounds=len(taken),
                 )
             )
+
+    def _seen(self, call: Call) -> tuple[Cost, Peak]:
+        """What a call costs; it has run as it is when this returns, unless that would take long."""
+        started, costs = time.perf_counter(), []
+        peak = peak_of(lambda: costs.append(cost_of(call)), self.device)
+        if time.perf_counter() - started < SLOW or self.compiled:
+            call()
+            peak = peak_of(call, self.device)
+        return costs[0], peak
 
     def skip(self, what: str, size: int | None, why: str) -> None:
         """Leave a thing out, aloud. Without a size it is left out altogether."""

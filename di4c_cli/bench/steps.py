@@ -10,24 +10,23 @@ from torch import Tensor, nn
 
 from di4c_cli.bench.subject import Trial
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
+from di4c_cli.core.losses import evaluated
 from di4c_cli.core.networks import Network
 from di4c_cli.core.segment import Segment
+from di4c_cli.core.sites import Sites
 from di4c_cli.core.trainer import Config as Train
 
 Total = Callable[[Trial], Tensor]
 """The weighted loss (B,) of a trial, in one way or another."""
-PROGRESS = 0.5  # of the training, for weights that change in its course
 
 
 def ours(trial: Trial) -> Tensor:
     """As in training."""
     segment = Segment(trial.cast, trial.batch, trial.t, trial.s, trial.generator())
+    values = evaluated([(term.loss, segment.restricted(term.rows)) for term in trial.terms])
     total = torch.zeros_like(trial.t)
-    for section in trial.losses:
-        w = section.weight.at(trial.t, PROGRESS)
-        rows = w.nonzero().squeeze(1)
-        if len(rows):
-            total = total.index_add(0, rows, w[rows] * section.build()(segment.restricted(rows)))
+    for term, value in zip(trial.terms, values, strict=True):
+        total = total.index_add(0, term.rows, term.w[term.rows] * value)
     return total
 
 
@@ -61,30 +60,35 @@ class Losses:
 
     def __init__(self, trial: Trial) -> None:
         cast = trial.cast
-        self.trial = replace(
-            trial,
-            cast=replace(cast, student=_without_body(cast.student), teacher=_without_body(cast.teacher)),
-        )
+        student, teacher = (_without_body(denoiser, trial) for denoiser in (cast.student, cast.teacher))
+        self.trial = replace(trial, cast=replace(cast, student=student, teacher=teacher))
 
     def __call__(self, total: Total) -> None:
         backward(total, self.trial)
         self.trial.cast.student.zero_grad()
 
 
-def _without_body(denoiser: Any) -> Any:
+def _without_body(denoiser: Any, trial: Trial) -> Any:
     """The same denoiser on given features; one that is no network stays as it is."""
     if not isinstance(denoiser, NetworkDenoiser | MixtureDenoiser):
         return denoiser
-    return type(denoiser)(GivenFeatures(denoiser.network), denoiser.parameterization).train(denoiser.training)
+    x, t, label = trial.batch.x_0[:1], trial.t[:1], trial.batch.label
+    lam = t[:, None] if isinstance(denoiser, MixtureDenoiser) else None
+    with torch.no_grad():
+        example = denoiser.network.hidden(x, t, None if label is None else label[:1], lam)
+    network = GivenFeatures(denoiser.network, example)
+    return type(denoiser)(network, denoiser.parameterization).train(denoiser.training)
 
 
 class GivenFeatures(Network):
-    """A network whose body costs nothing: its features are those of the first call with as many rows."""
+    """A network whose body costs nothing: the features are the same for all rows."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, example: Float[Tensor, "1 1 ..."]) -> None:
         super().__init__()
         self.network = network
-        self.kept: dict[tuple[int, ...], Tensor] = {}
+        self.space = network.space
+        self.example = example
+        self.kept: dict[tuple[int, int], Tensor] = {}
 
     def body(
         self,
@@ -93,11 +97,10 @@ class GivenFeatures(Network):
         label: Int[Tensor, " B"] | None = None,
         lam: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L ..."]:
-        rows = (len(x), *(() if lam is None else lam.shape))
+        rows = (len(x), 1 if lam is None else lam.shape[1])
         if rows not in self.kept:
-            with torch.no_grad():
-                self.kept[rows] = self.network.body(x, t, label, lam)
+            self.kept[rows] = self.example.expand(*rows, *self.example.shape[2:]).clone()
         return self.kept[rows].detach().requires_grad_(torch.is_grad_enabled())
 
-    def head(self, h: Float[Tensor, "B L ..."], positions: slice) -> Float[Tensor, "B L d S"]:
-        return self.network.head(h, positions)
+    def head(self, h: Float[Tensor, "B L ..."], sites: Sites) -> Float[Tensor, "P L S"]:
+        return self.network.head(h, sites)

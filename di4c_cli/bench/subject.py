@@ -7,22 +7,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from di4c_cli import recipe_file
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.losses import Loss
+from di4c_cli.core.networks import Network
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch
 from di4c_cli.core.students.mixture import Config as Mixture
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.times import Config as Times
+from di4c_cli.core.trainer import Config as Train
 from di4c_cli.drawing import every_class
 from di4c_cli.recipe import Recipe
 from di4c_cli.sources import House, built
 
+PROGRESS = 0.5  # of the training, for weights that change in its course
 DRAWS = 65  # of t for each data point, so that the middle one stands for its share of the law
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss, and where it has weight in a batch."""
+
+    section: Any
+    """Of the recipe's `[[losses]]`."""
+    loss: Loss
+    w: Float[Tensor, " B"]
+    rows: Int[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +45,21 @@ class Trial:
     """A batch at its times, and who plays: all that a distillation step starts from."""
 
     cast: Cast
-    losses: list[Any]
-    """The recipe's `[[losses]]` sections."""
+    terms: list[Term]
     batch: Batch
     t: Float[Tensor, " B"]
     s: Float[Tensor, " B"]
+
+    @classmethod
+    def of(
+        cls, cast: Cast, sections: list[Any], batch: Batch, t: Float[Tensor, " B"], s: Float[Tensor, " B"]
+    ) -> "Trial":
+        """With those of the recipe's `[[losses]]` that have weight at t."""
+        weighed = [(section, section.weight.at(t, PROGRESS)) for section in sections]
+        terms = [
+            Term(section, section.build(), w, w.nonzero().squeeze(1)) for section, w in weighed if w.any()
+        ]
+        return cls(cast, terms, batch, t, s)
 
     @property
     def device(self) -> torch.device:
@@ -64,12 +89,15 @@ class Subject:
         torch.manual_seed(0)
         teacher = built(place, "teacher", lambda: _fresh_teacher(house))
         student = built(place, "student", lambda: recipe.student.build(recipe.network, process))
+        for model in (teacher, student):
+            if isinstance(model, nn.Module):
+                set_up(model.to(device), recipe.train)
         if isinstance(teacher, nn.Module):
-            teacher.to(device).eval().requires_grad_(False)
+            teacher.eval().requires_grad_(False)
         sampler = built(place, "teacher_sampler", lambda: recipe.teacher_sampler.build(process))
         cast = Cast(
             process=process,
-            student=student.to(device),
+            student=student,
             num_latents=recipe.student.draws,
             teacher=teacher,
             teacher_draws=recipe.student.draws if recipe.teacher.mixture else 1,
@@ -86,7 +114,17 @@ class Subject:
         label = every_class(self.recipe, size)
         batch = Batch(batch.x_0, None if label is None else label.to(self.device))
         t, s = typical_times(self.recipe.times, size, self.device)
-        return Trial(self.cast, self.recipe.losses, batch, t, s)
+        return Trial.of(self.cast, self.recipe.losses, batch, t, s)
+
+
+def set_up(model: nn.Module, train: Train) -> None:
+    """Networks run as they would in training: in half precision, compiled, in groups of rows."""
+    for network in model.modules():
+        if isinstance(network, Network):
+            network.rows_at_once = train.rows_at_once
+            network.autocast = torch.bfloat16 if train.precision == "bfloat16" else None
+            if train.compile:
+                network.compile_body()
 
 
 def _fresh_teacher(house: House) -> Denoiser:

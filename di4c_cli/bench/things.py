@@ -64,7 +64,7 @@ def training(subject: Subject, step: Step, size: int) -> Training:
         LOSSES: lambda: losses(ours),
         LOSSES + DENSE: lambda: losses(dense),
     }
-    if foreign(trial.losses):
+    if foreign(subject.recipe.losses):
         return Training({what: call for what, call in calls.items() if not what.endswith(DENSE)}, {})
     needed = logits_mb(trial)
     return Training(calls, {what: needed for what in calls if what.endswith(DENSE)})
