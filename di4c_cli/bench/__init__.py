@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from di4c_cli import recipe_file
-from di4c_cli.bench.costs import matmul_rate
 from di4c_cli.bench.dense import foreign
 from di4c_cli.bench.growth import growth
 from di4c_cli.bench.measuring import Row, Runner
@@ -45,7 +44,8 @@ def bench(
     recipe, where = loaded.recipe, pick_device(device)
     steps = steps or recipe.sample.steps
     subject = Subject.build(loaded, where)
-    runner = Runner(where, repeats, batch_sizes is not None, recipe.train.compile, narrate)
+    dtype = torch.bfloat16 if recipe.train.precision == "bfloat16" else torch.float32
+    runner = Runner(where, repeats, batch_sizes is not None, recipe.train.compile, dtype, narrate)
     if kinds := foreign(recipe.losses):
         runner.skip(STEP + DENSE, None, f"no dense form of the losses {', '.join(kinds)}")
     step = Step(subject.student, recipe.train)
@@ -74,7 +74,7 @@ def bench(
         "num_latents": subject.cast.num_latents,
         "rows": runner.json(),
         "ratios": ratios(runner, sizes),
-        "roofline": roofline(runner, sizes, matmul_rate(where, getattr(torch, recipe.train.precision))),
+        "roofline": roofline(runner, sizes),
         "fits": growth(recipe, where) if fit else [],
         "skipped": runner.skipped,
     }
@@ -110,7 +110,7 @@ def compared(own: Row, dense: Row) -> dict[str, float | None]:
     return {name: more / less if less else None for name, (more, less) in pairs.items()}
 
 
-def roofline(runner: Runner, sizes: Sequence[int], rate: float) -> dict[str, Any] | None:
+def roofline(runner: Runner, sizes: Sequence[int]) -> dict[str, Any] | None:
     """The distillation step at the largest batch size measured, beside what the device can do."""
     rows = [row for size in sizes if (row := runner.row(STEP, size)) is not None]
     if not rows:
@@ -123,6 +123,6 @@ def roofline(runner: Runner, sizes: Sequence[int], rate: float) -> dict[str, Any
         "gflop": row.gflop,
         "gb": row.gb,
         "gflop_per_s": reached,
-        "matmul_gflop_per_s": rate / 1e9,
-        "share": reached / (rate / 1e9),
+        "matmul_gflop_per_s": row.matmul_gflop_per_s,
+        "share": reached / row.matmul_gflop_per_s,
     }

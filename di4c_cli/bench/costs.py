@@ -10,14 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from di4c_cli.bench.timing import Call, milliseconds
+from di4c_cli.bench.timing import Call
 
 aten = torch.ops.aten
 FREE = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten._unsafe_view}
 """Operations that touch no element, beside the views."""
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices that tell what a device can do."""
-REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,16 @@ def _bytes(value: object) -> int:
     return min(value.numel() * value.itemsize, value.untyped_storage().nbytes())
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large square matrix product, the best of a few: what a network could reach here at most."""
+def matmul(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:
+    """A large square matrix product, which has run once, and its FLOP: what a network could reach at most."""
     side = SIDE[device.type]
-    a = torch.randn(side, side, device=device, dtype=dtype)
-    milliseconds(lambda: a @ a, device)
-    return 2 * side**3 / (min(milliseconds(lambda: a @ a, device) for _ in range(REPEATS)) / 1000)
+    a = torch.randn(side, side, device=device).to(dtype)
+
+    def call() -> object:
+        return a @ a
+
+    call()
+    return call, 2 * side**3
 
 
 def _attention(

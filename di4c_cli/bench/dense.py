@@ -26,7 +26,7 @@ from di4c_cli.core.samplers.ancestral import Ancestral
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch, stratified, uniform
 
-COPIES = 10  # of the logits, about as many as are alive at the peak
+COPIES = 8  # of the logits, about as many as are alive at the peak
 
 
 def dense(trial: Trial) -> Tensor:

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from di4c_cli.bench.costs import Cost, cost_of
+from di4c_cli.bench.costs import Cost, cost_of, matmul
 from di4c_cli.bench.memory import Peak, available, peak_of
 from di4c_cli.bench.timing import Call, in_turn, spread
 
+MATMUL = "matmul"
 PATIENCE = 10.0  # seconds of one call
 SLOW = 3.0  # seconds of a call after which it is not repeated without need
 
@@ -31,6 +32,8 @@ class Row:
     gflop: float
     gb: float
     rounds: int
+    matmul_gflop_per_s: float
+    """Of a large square matrix product, timed in turn with the rest."""
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Runner:
     """Whether calls may take any time."""
     compiled: bool
     """Whether networks are compiled when they first run; not while operations are counted."""
+    dtype: torch.dtype
+    """Of the matrix product that is timed beside the rest."""
     narrate: Callable[[str], None]
     rows: list[Row] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +70,9 @@ class Runner:
                     refusal = "out of memory"
             if refusal:
                 self.skip(what, size, refusal)
-        times = in_turn({what: calls[what] for what in peaks}, self.device, self.rounds)
+        product, flops = matmul(self.device, self.dtype)
+        times = in_turn({what: calls[what] for what in peaks} | {MATMUL: product}, self.device, self.rounds)
+        rate = flops / spread(times.pop(MATMUL))["median_ms"] / 1e6
         for what, taken in times.items():
             found = spread(taken)
             self.rows.append(
@@ -79,6 +86,7 @@ class Runner:
                     gflop=costs[what].flops / 1e9,
                     gb=costs[what].bytes / 1e9,
                     rounds=len(taken),
+                    matmul_gflop_per_s=rate,
                 )
             )
 
