@@ -12,7 +12,7 @@ import torch
 
 from di4c_cli import recipe_file
 from di4c_cli.bench.dense import foreign
-from di4c_cli.bench.growth import growth
+from di4c_cli.bench.growth import fits
 from di4c_cli.bench.measuring import Row, Runner
 from di4c_cli.bench.steps import Step
 from di4c_cli.bench.subject import Subject
@@ -75,7 +75,7 @@ def bench(
         "rows": runner.json(),
         "ratios": ratios(runner, sizes),
         "roofline": roofline(runner, sizes),
-        "fits": growth(recipe, where) if fit else [],
+        "fits": fits(recipe, where) if fit else [],
         "skipped": runner.skipped,
     }
 

@@ -1,5 +1,6 @@
 """What a call costs whatever the machine, operations and bytes; and what the machine can do."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,11 @@ class ByteCounter(TorchDispatchMode):
 
 
 def _bytes(value: object) -> int:
-    """Of a tensor's elements; those of an expanded tensor are fewer than its shape says."""
+    """Of a tensor's elements; an expanded one has fewer than its shape says."""
     if not isinstance(value, Tensor):
         return 0
-    return min(value.numel() * value.itemsize, value.untyped_storage().nbytes())
+    sizes = zip(value.shape, value.stride(), strict=True)
+    return value.itemsize * math.prod(size for size, stride in sizes if stride or not size)
 
 
 def matmul(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:

@@ -26,18 +26,18 @@ STATES = (64, 128, 256, 512)
 ROUNDS = 7
 
 
-def growth(recipe: Recipe, device: torch.device) -> list[dict[str, Any]]:
+def fits(recipe: Recipe, device: torch.device) -> list[dict[str, Any]]:
     """Straight lines through the figures of a few sizes each, the other sizes held."""
-    fits = []
+    found = []
     for letter, sizes in TIMED.items():
         if letter == "L" and recipe.student.draws == 1:
             continue
         calls = {str(n): warm_step(recipe, device, **{letter: n}) for n in sizes}
         times = in_turn(calls, device, ROUNDS)
         medians = [spread(taken)["median_ms"] for taken in times.values()]
-        fits.append(fitted("time", "ms", letter, sizes, medians))
+        found.append(fitted("time", "ms", letter, sizes, medians))
     extra = [peak_of(warm_step(recipe, device, S=S), device).rise for S in STATES]
-    return [*fits, fitted("extra memory", "MiB", "S", STATES, extra)]
+    return [*found, fitted("extra memory", "MiB", "S", STATES, extra)]
 
 
 def fitted(what: str, unit: str, over: str, sizes: Sequence[int], values: Sequence[float]) -> dict[str, Any]:

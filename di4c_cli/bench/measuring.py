@@ -1,5 +1,6 @@
 """Rows of the table: every call warmed up, counted, watched and timed, unless it would take too much."""
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -60,6 +61,7 @@ class Runner:
     def measure(self, size: int, calls: Mapping[str, Call], foreseen: Mapping[str, float]) -> None:
         """Measure calls in turn. `foreseen` holds the memory (MiB) that some are known to need."""
         costs, peaks = {}, {}
+        gc.collect()  # what the group before left is not to be freed, and so hidden, in the midst of this one
         for what, call in calls.items():
             refusal = self._refusal(what, size, foreseen.get(what, 0.0))
             if not refusal:

@@ -1,7 +1,6 @@
 """Peak memory of one call: the device's where there is one, else resident memory of this process."""
 
 import ctypes
-import gc
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,6 @@ class Peak:
 
 def peak_of(call: Call, device: torch.device) -> Peak:
     """Run a call once. It should have run before: what the first call alone allocates is no part of it."""
-    gc.collect()
     if device.type == "cuda":
         return _on_cuda(call, device)
     _give_back()

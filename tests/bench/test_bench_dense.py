@@ -5,26 +5,34 @@ from dataclasses import replace
 import pytest
 import torch
 
-from di4c_cli.bench.dense import DenseSegment, ancestral_step, dense_of, foreign
+from di4c_cli.bench.dense import DenseSegment, ancestral_step, dense, dense_of, foreign
+from di4c_cli.bench.steps import Losses, ours
 from di4c_cli.bench.subject import Trial
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
-from di4c_cli.core.losses import consistency, datapoint, distillation, evaluated, marginal, sdtt
+from di4c_cli.core.losses import Weight, consistency, datapoint, distillation, evaluated, marginal, sdtt
 from di4c_cli.core.networks.mlp import Config as MLP
 from di4c_cli.core.parameterization import build as parameterized
 from di4c_cli.core.processes import gaussian, masked, uniform
 from di4c_cli.core.samplers.ancestral import Ancestral
 from di4c_cli.core.segment import Cast, Segment
-from di4c_cli.core.space import Batch, StateSpace, stratified
+from di4c_cli.core.space import Batch, StateSpace
 
 B, L, D, S = 3, 4, 6, 5
+T = torch.tensor([0.3, 0.6, 0.95], dtype=torch.float64)
+LAM = torch.rand(B, L, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+LAM_S = torch.rand(B, L, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 LOSSES = {
     "marginal": marginal.Config(weight=2.0),
-    "datapoint": datapoint.Config(weight={"shape": "linear"}),
+    "datapoint": datapoint.Config(weight=Weight(shape="linear")),
     "datapoint, joint": datapoint.Config(control_variate=False),
-    "consistency": consistency.Config(weight={"shape": "sigmoid"}),
+    "consistency": consistency.Config(weight=Weight(shape="sigmoid")),
     "consistency, joint": consistency.Config(control_variate=False),
     "distillation": distillation.Config(),
     "distillation of some": distillation.Config(share=0.7),
+}
+OWN_TIMES = {
+    "one point": distillation.Config(at=(0.4, 0.9), share=0.7),
+    "a point for each latent": distillation.Config(at=(0.4, 0.9), points="latent", atom=0.5),
 }
 SYSTEMS = {
     "masked": (masked.Config(), "subs"),
@@ -34,38 +42,110 @@ SYSTEMS = {
 }
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 class Told(MixtureDenoiser):
-    """A student whose draws of lambda are given."""
+    """A student whose lambda at x_t and at x_s is given."""
 
-    def law(self, x_t, t, label=None, *, generator, num_latents=1):
-        return self.mixture(x_t, t, self.lam, label)
-
-    def law_of_draws(self, x, t, label=None, *, generator):
-        told = MixtureDenoiser(self.network, self.parameterization)
-        told.forward = None
-        return super().law_of_draws(x, t, label, generator=torch.Generator().manual_seed(self.seed))
+    def mixture(self, x_t, t, lam, label=None):
+        return super().mixture(x_t, t, LAM if lam.shape == LAM.shape else LAM_S.view(lam.shape), label)
 
 
-def made(system, sections):
-    """A trial in float64."""
+def trial_of(system, sections, student=Told):
+    """In float64, at times of all sizes."""
     config, parameterization = SYSTEMS[system]
     process = config.build(StateSpace(shape=(D,), num_states=S))
     torch.manual_seed(0)
-    network = MLP(width=8, depth=2, time=True, parameterization=parameterization)
-    parts = parameterized(parameterization, process)
-    student = Told(network.build(process.space, lam=True).double(), parts)
-    teacher = NetworkDenoiser(network.build(process.space, lam=False).double(), parts)
+    network = MLP(width=8, depth=2, time=True)
+    law = parameterized(parameterization, process)
     cast = Cast(
         process=process,
-        student=student,
+        student=student(network.build(process.space, lam=True).double(), law),
         num_latents=L,
-        teacher=teacher.requires_grad_(False),
+        teacher=NetworkDenoiser(network.build(process.space, lam=False).double(), law).requires_grad_(False),
         teacher_sampler=Ancestral(process),
     )
-    batch = Batch(torch.randint(S, (B, D), generator=generator()))
-    t = torch.tensor([0.3, 0.6, 0.95], dtype=torch.float64)
-    return Trial.of(cast, sections, batch, t, t / 2)
+    x_0 = torch.randint(S, (B, D), generator=torch.Generator().manual_seed(0))
+    return Trial.of(cast, sections, Batch(x_0), T, T / 2)
+
+
+def fed_by(segment, trial):
+    """A dense segment with the points of ours."""
+
+    class Fed(DenseSegment):
+        lam_s = LAM_S
+        x_s = segment.x_s.flatten(0, 1)
+        target = segment.target
+
+    return Fed(trial.cast, trial.batch, trial.t, trial.s, segment.x_t, LAM, trial.generator())
+
+
+def gradients(value, trial):
+    student = trial.cast.student
+    student.zero_grad()
+    value.sum().backward()
+    return {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("loss", [*LOSSES, "all"])
+def test_the_losses_are_ours(system, loss):
+    trial = trial_of(system, list(LOSSES.values()) if loss == "all" else [LOSSES[loss]])
+    segment = Segment(trial.cast, trial.batch, trial.t, trial.s, trial.generator())
+    values = evaluated([(term.loss, segment) for term in trial.terms])
+    own = sum(term.w * value for term, value in zip(trial.terms, values, strict=True))
+    found = dense_of(fed_by(segment, trial), trial.terms)
+    torch.testing.assert_close(found, own, rtol=1e-9, atol=1e-9)
+    expected = gradients(own, trial)
+    for name, gradient in gradients(found, trial).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", OWN_TIMES)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_distillation_at_its_own_times_is_ours(system, loss):
+    trial = trial_of(system, [OWN_TIMES[loss]], MixtureDenoiser)
+    segment = replace(DenseSegment.of(trial, trial.generator()), generator=trial.generator())
+    torch.testing.assert_close(dense_of(segment, trial.terms), ours(trial), rtol=1e-9, atol=1e-9)
+
+
+def test_where_no_points_are_drawn_both_steps_agree_by_themselves():
+    gated = [
+        marginal.Config(weight=Weight(shape="below", cut=0.5)),
+        datapoint.Config(weight=Weight(shape="above", cut=0.5)),
+    ]
+    trial = trial_of("masked", gated, MixtureDenoiser)
+    torch.testing.assert_close(dense(trial), ours(trial), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_its_teacher_steps_follow_the_exact_law(system):
+    process = SYSTEMS[system][0].build(StateSpace(shape=(1,), num_states=S))
+    num, states = 40_000, process.space.num_states
+    seen = process.mask_id if system.startswith("masked") else 1
+    log_p = torch.randn(states, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).log_softmax(
+        0
+    )
+    law, x_t = log_p.expand(num, 1, states), torch.full((num, 1), seen)
+    t, s = (torch.full((num,), time, dtype=torch.float64) for time in (0.6, 0.3))
+    torch.manual_seed(0)
+    counts = ancestral_step(process, law, x_t, t, s).flatten().bincount(minlength=states)
+    exact = process.log_transition(law[:1], x_t[:1], t[:1], s[:1]).exp().flatten()
+    torch.testing.assert_close(counts / num, exact.to(torch.float32), rtol=0, atol=0.01)
+
+
+def test_losses_without_a_dense_form_are_named():
+    assert foreign([marginal.Config(), sdtt.Config()]) == ["sdtt"]
+
+
+@pytest.mark.parametrize("total", [ours, dense])
+def test_losses_alone_leave_the_bodies_out(total):
+    trial = trial_of("masked", list(LOSSES.values()), MixtureDenoiser)
+    body = trial.cast.student.network.shared
+    before = body.inner.weight.clone()
+    seen = []
+    body.register_forward_hook(lambda *call: seen.append(call))
+    alone = Losses(trial)
+    seen.clear()
+    alone(total)
+    assert not seen
+    assert all(p.grad is None for p in trial.cast.student.parameters())
+    assert torch.equal(body.inner.weight, before)
