@@ -124,7 +124,8 @@ def _roofline_line(roofline: dict[str, Any]) -> str:
 
 def _fit_line(fit: dict[str, Any]) -> str:
     sizes = ", ".join(str(size) for size in fit["sizes"])
+    law = f"; a whole law has {fit['law_slope']:.3g} S" if "law_slope" in fit else ""
     return (
         f"{fit['what']} of a step = {fit['intercept']:.3g} + {fit['slope']:.3g} {fit['over']} {fit['unit']}, "
-        f"R^2 = {fit['r2']:.3f} ({fit['over']} = {sizes})"
+        f"R^2 = {fit['r2']:.3f} ({fit['over']} = {sizes}{law})"
     )

@@ -81,7 +81,7 @@ def test_losses_without_a_dense_form_stand_alone():
 @pytest.mark.parametrize("recipe", ["digits", "digits_gaussian"])
 def test_growth_is_fitted_over_every_size(monkeypatch, recipe):
     few = dict.fromkeys("LBD", (2, 4, 8))
-    for name, value in (("TIMED", few), ("STATES", (8, 16, 32)), ("ROUNDS", 2)):
+    for name, value in (("TIMED", few), ("STATES", (8, 16, 32)), ("FEW_STATES", (8, 16, 32)), ("ROUNDS", 2)):
         monkeypatch.setattr(growth, name, value)
     fits = growth.fits(recipe_file.load(shipped.find_recipe(recipe)).recipe, torch.device("cpu"))
     assert [fit["over"] for fit in fits] == ["L", "B", "D", "S"]
