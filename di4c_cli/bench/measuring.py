@@ -47,7 +47,7 @@ class Runner:
     patient: bool
     """Whether calls may take any time."""
     compiled: bool
-    """Whether networks are compiled when they first run; not while operations are counted."""
+    """Whether networks are compiled when they first run."""
     dtype: torch.dtype
     """Of the matrix product that is timed beside the rest."""
     narrate: Callable[[str], None]
@@ -94,6 +94,8 @@ class Runner:
 
     def _seen(self, call: Call) -> tuple[Cost, Peak]:
         """What a call costs; it has run as it is when this returns, unless that would take long."""
+        if self.compiled:  # what first runs while operations are counted is never compiled
+            call()
         started, costs = time.perf_counter(), []
         peak = peak_of(lambda: costs.append(cost_of(call)), self.device)
         if time.perf_counter() - started < SLOW or self.compiled:

@@ -90,5 +90,7 @@ def _sampled(call: Call) -> Peak:
 
 def available(device: torch.device) -> float:
     """MiB that could still be allocated."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return free / 2**20
+    if device.type != "cuda":
+        return psutil.virtual_memory().available / 2**20
+    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + idle) / 2**20

@@ -74,9 +74,10 @@ def bench(
 
 def _print(result: dict[str, Any]) -> None:
     """Everything for the eye."""
+    compiled = ", compiled" if result["compiled"] else ""
     print(
         f"{result['recipe']} on {result['device']} ({result['device_name']}), {result['threads']} threads, "
-        f"{result['dtype']}, K = {result['steps']}, L = {result['num_latents']}; "
+        f"{result['dtype']}{compiled}, K = {result['steps']}, L = {result['num_latents']}; "
         "fresh weights and random data, which do not matter for speed"
     )
     columns = {
