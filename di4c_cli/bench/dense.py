@@ -19,7 +19,6 @@ from di4c_cli.bench.subject import Term, Trial
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.mixture import log_mean_exp
-from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.processes._jump import TINY, JumpProcess
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.samplers.ancestral import Ancestral
@@ -27,6 +26,7 @@ from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch, stratified, uniform
 
 COPIES = 8  # of the logits, about as many as are alive at the peak
+INDICES = 12  # and the index tensors of a jump posterior, as copies of the logits
 
 
 def dense(trial: Trial) -> Tensor:
@@ -47,11 +47,14 @@ def foreign(sections: list[Any]) -> list[str]:
     return [section.kind for section in sections if section.kind not in LOSSES]
 
 
-def logits_mb(trial: Trial) -> float:
-    """About what the dense step takes for laws, MiB."""
-    space = trial.cast.process.space
-    rows = len(trial.batch) * trial.cast.num_latents
-    return COPIES * rows * space.num_dims * space.num_states * 4 / 2**20
+def laws_mb(trial: Trial) -> float:
+    """About what the dense step takes for laws and draws, MiB."""
+    process, rows = trial.cast.process, len(trial.batch) * trial.cast.num_latents
+    D, S = process.space.num_dims, process.space.num_states
+    entries = COPIES * D * S
+    if isinstance(process, JumpProcess) and any(term.section.kind == "consistency" for term in trial.terms):
+        entries += INDICES * D * S + 4 * S * S  # two kernels in float64
+    return 4 * rows * entries / 2**20
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class DenseSegment:
         """A teacher step from every copy of x_t."""
         cast, log_p = self.cast, self.teacher_rows()
         x, t, s = (self.copies(value) for value in (self.x_t, self.t, self.s))
-        if isinstance(cast.teacher_sampler, Ancestral):
+        exact = isinstance(cast.teacher_sampler, Ancestral)
+        if exact and isinstance(cast.process, MaskedProcess | JumpProcess):
             return ancestral_step(cast.process, log_p, x, t, s)
         return cast.teacher_sampler.step(ProductLaw.dense(log_p), x, t, s, self.generator)[:, 0]
 
@@ -145,7 +149,7 @@ class DenseSegment:
 
 
 def ancestral_step(
-    process: ForwardProcess,
+    process: MaskedProcess | JumpProcess,
     log_p: Float[Tensor, "N D S"],
     x_t: Int[Tensor, "N D"],
     t: Float[Tensor, " N"],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from di4c_cli.bench.dense import dense, foreign, logits_mb
+from di4c_cli.bench.dense import dense, foreign, laws_mb
 from di4c_cli.bench.steps import Losses, Step, ours
 from di4c_cli.bench.subject import Subject
 from di4c_cli.bench.timing import Call
@@ -66,5 +66,5 @@ def training(subject: Subject, step: Step, size: int) -> Training:
     }
     if foreign(subject.recipe.losses):
         return Training({what: call for what, call in calls.items() if not what.endswith(DENSE)}, {})
-    needed = logits_mb(trial)
+    needed = laws_mb(trial)
     return Training(calls, {what: needed for what in calls if what.endswith(DENSE)})
