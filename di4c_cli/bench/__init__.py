@@ -15,7 +15,7 @@ from di4c_cli.bench.dense import foreign
 from di4c_cli.bench.growth import fits
 from di4c_cli.bench.measuring import Row, Runner
 from di4c_cli.bench.steps import Step
-from di4c_cli.bench.subject import Subject
+from di4c_cli.bench.subject import Subject, half
 from di4c_cli.bench.things import DENSE, LOSSES, STEP, inference, training
 from di4c_cli.sources import built, pick_device
 
@@ -44,8 +44,8 @@ def bench(
     recipe, where = loaded.recipe, pick_device(device)
     steps = steps or recipe.sample.steps
     subject = Subject.build(loaded, where)
-    dtype = torch.bfloat16 if recipe.train.precision == "bfloat16" else torch.float32
-    runner = Runner(where, repeats, batch_sizes is not None, recipe.train.compile, dtype, narrate)
+    dtype, compiled = half(recipe.train) or torch.float32, recipe.train.compile or recipe.sampler.compile
+    runner = Runner(where, repeats, batch_sizes is not None, compiled, dtype, narrate)
     if kinds := foreign(recipe.losses):
         runner.skip(STEP + DENSE, None, f"no dense form of the losses {', '.join(kinds)}")
     step = Step(subject.student, recipe.train)
@@ -67,7 +67,7 @@ def bench(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "dtype": recipe.train.precision,
-        "compiled": recipe.train.compile,
+        "compiled": {"training": recipe.train.compile, "sampling": recipe.sampler.compile},
         "weights": "fresh",
         "data": "random",
         "steps": steps,

@@ -3,6 +3,7 @@
 Neither weights nor data matter for speed, so no checkpoint is needed and no data set is made or fetched.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from di4c_cli import recipe_file
-from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import Loss
-from di4c_cli.core.networks import Network
+from di4c_cli.core.networks import networks_of
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch
@@ -23,7 +24,7 @@ from di4c_cli.core.times import Config as Times
 from di4c_cli.core.trainer import Config as Train
 from di4c_cli.drawing import every_class
 from di4c_cli.recipe import Recipe
-from di4c_cli.sources import House, built
+from di4c_cli.sources import House, Models, built
 
 PROGRESS = 0.5  # of the training, for weights that change in its course
 DRAWS = 65  # of t for each data point, so that the middle one stands for its share of the law
@@ -78,6 +79,8 @@ class Subject:
     house: House
     cast: Cast
     student: nn.Module
+    sampled: Models
+    """Teacher and student as sampling calls them."""
     device: torch.device
 
     @classmethod
@@ -89,11 +92,11 @@ class Subject:
         torch.manual_seed(0)
         teacher = built(place, "teacher", lambda: _fresh_teacher(house))
         student = built(place, "student", lambda: recipe.student.build(recipe.network, process))
-        for model in (teacher, student):
-            if isinstance(model, nn.Module):
-                set_up(model.to(device), recipe.train)
         if isinstance(teacher, nn.Module):
-            teacher.eval().requires_grad_(False)
+            teacher.to(device).eval().requires_grad_(False)
+        sampled = Models(for_sampling(teacher, recipe), for_sampling(student.to(device), recipe))
+        for model in (teacher, student):
+            set_up(model, recipe.train)
         sampler = built(place, "teacher_sampler", lambda: recipe.teacher_sampler.build(process))
         cast = Cast(
             process=process,
@@ -105,7 +108,7 @@ class Subject:
             target_dropout=recipe.student.target_dropout,
             teacher_sampler=sampler,
         )
-        return cls(recipe, house, cast, student, device)
+        return cls(recipe, house, cast, student, sampled, device)
 
     def trial(self, size: int) -> Trial:
         """`size` random data points at typical times."""
@@ -117,14 +120,29 @@ class Subject:
         return Trial.of(self.cast, self.recipe.losses, batch, t, s)
 
 
-def set_up(model: nn.Module, train: Train) -> None:
+def set_up(model: object, train: Train) -> None:
     """Networks run as they would in training: in half precision, compiled, in groups of rows."""
-    for network in model.modules():
-        if isinstance(network, Network):
-            network.rows_at_once = train.rows_at_once
-            network.autocast = torch.bfloat16 if train.precision == "bfloat16" else None
-            if train.compile:
-                network.compile_body()
+    for network in networks_of(model):
+        network.rows_at_once = train.rows_at_once
+        network.autocast = half(train)
+        if train.compile:
+            network.compile_body()
+
+
+def half(train: Train) -> torch.dtype | None:
+    """The recipe's half precision, if it has one."""
+    return torch.bfloat16 if train.precision == "bfloat16" else None
+
+
+def for_sampling(model: Denoiser, recipe: Recipe) -> Denoiser:
+    """The same weights, run as in sampling: compiled or not by the sampler's word, in one group of rows."""
+    if not isinstance(model, NetworkDenoiser | MixtureDenoiser):
+        return model
+    network = copy(model.network)
+    network.autocast = half(recipe.train)
+    if recipe.sampler.compile:
+        network.compile_body(sampling=True)
+    return type(model)(network, model.parameterization)
 
 
 def _fresh_teacher(house: House) -> Denoiser:

@@ -8,9 +8,8 @@ from di4c_cli.bench.dense import dense, foreign, laws_mb
 from di4c_cli.bench.steps import Losses, Step, ours
 from di4c_cli.bench.subject import Subject
 from di4c_cli.bench.timing import Call
-from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.drawing import draw, every_class
-from di4c_cli.sources import Models, plan_of
+from di4c_cli.sources import plan_of
 
 STEP, LOSSES = "distillation step", "losses"
 DENSE = ", dense"
@@ -20,15 +19,14 @@ DENSE = ", dense"
 def inference(subject: Subject, size: int, steps: int) -> dict[str, Call]:
     """Forward passes, and samples in K steps."""
     subject.student.eval()
-    models = Models(subject.cast.teacher, subject.cast.student)
-    roles = {"teacher": models.teacher, "student": models.student}
-    forward = {f"{role} forward": _forward(subject, model, size) for role, model in roles.items()}
-    return forward | {f"{role} sampling": _sampling(subject, models, role, size, steps) for role in roles}
+    roles = ("teacher", "student")
+    forward = {f"{role} forward": _forward(subject, role, size) for role in roles}
+    return forward | {f"{role} sampling": _sampling(subject, role, size, steps) for role in roles}
 
 
-def _forward(subject: Subject, model: Denoiser, size: int) -> Call:
+def _forward(subject: Subject, role: str, size: int) -> Call:
     """The law of every position, one lambda for each row."""
-    trial = subject.trial(size)
+    trial, model = subject.trial(size), getattr(subject.sampled, role)
     x_t = subject.cast.process.sample_forward(trial.batch.x_0, trial.t, trial.generator())
 
     @torch.no_grad()
@@ -38,8 +36,8 @@ def _forward(subject: Subject, model: Denoiser, size: int) -> Call:
     return call
 
 
-def _sampling(subject: Subject, models: Models, role: str, size: int, steps: int) -> Call:
-    plan = plan_of(subject.recipe, models, steps, role, 0)
+def _sampling(subject: Subject, role: str, size: int, steps: int) -> Call:
+    plan = plan_of(subject.recipe, subject.sampled, steps, role, 0)
     label = every_class(subject.recipe, size)
     return lambda: draw(subject.house, plan, size, size, 0, subject.device, label=label)
 

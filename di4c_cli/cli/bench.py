@@ -74,7 +74,7 @@ def bench(
 
 def _print(result: dict[str, Any]) -> None:
     """Everything for the eye."""
-    compiled = ", compiled" if result["compiled"] else ""
+    compiled = "".join(f", {what} compiled" for what, done in result["compiled"].items() if done)
     print(
         f"{result['recipe']} on {result['device']} ({result['device_name']}), {result['threads']} threads, "
         f"{result['dtype']}{compiled}, K = {result['steps']}, L = {result['num_latents']}; "
