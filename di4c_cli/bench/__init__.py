@@ -16,7 +16,7 @@ from di4c_cli.bench.growth import fits
 from di4c_cli.bench.measuring import Row, Runner
 from di4c_cli.bench.steps import Step
 from di4c_cli.bench.subject import Subject, half
-from di4c_cli.bench.things import DENSE, LOSSES, STEP, inference, training
+from di4c_cli.bench.things import DENSE, LOSSES, POSTERIOR, ROLES, SAMPLING, STEP, inference, training
 from di4c_cli.sources import built, pick_device
 
 BATCH_SIZES = (1, 8, 64)
@@ -91,7 +91,7 @@ def device_name(device: torch.device) -> str:
 def ratios(runner: Runner, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """How many times as much the dense way takes."""
     found = []
-    for what in (STEP, LOSSES):
+    for what in (STEP, LOSSES, *(f"{role} {SAMPLING}" for role in ROLES), POSTERIOR):
         for size in sizes:
             own, dense = runner.row(what, size), runner.row(what + DENSE, size)
             if own is not None and dense is not None:

@@ -1,10 +1,12 @@
 """The distillation's losses the way the paper's code computes them: what ours are measured against.
 
-Every data point is repeated for each of its L draws of lambda, N = B L rows with nothing shared; all logits
-(N, D, S) exist at once, with copies for log-softmax, softmax, divergences and draws; points are drawn by
-`torch.distributions` and index arithmetic, and read one by one. The values are those of `core.losses`.
+Every data point is repeated for each of its L draws of lambda, for student and teacher alike: N = B L rows
+with nothing shared. All logits (N, D, S) exist at once, with copies for log-softmax, softmax, divergences and
+draws; points are drawn by `torch.distributions` and index arithmetic, and read one by one. The values are
+those of `core.losses`.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -102,24 +104,23 @@ class DenseSegment:
         """The student at x_t."""
         return self.mixture(self.law(self.cast.student, self.copies(self.x_t), self.t, self.lam))
 
-    @torch.no_grad()
+    @cached_property
     def teacher_rows(self) -> Float[Tensor, "N D S"]:
         """The teacher at the copies of x_t: equal rows, unless it has a lambda of its own."""
         lam = stratified(*self.lam.shape, generator=self.generator, device=self.t.device)
-        return self.law(self.cast.teacher, self.copies(self.x_t), self.t, lam)
+        with torch.no_grad():
+            return self.law(self.cast.teacher, self.copies(self.x_t), self.t, lam)
 
     @cached_property
     def teacher_t(self) -> Float[Tensor, "B D S"]:
-        """The teacher's marginals at x_t, by a pass of their own."""
-        if self.cast.teacher_draws > 1:
-            return log_mean_exp(self.mixture(self.teacher_rows()), 1)
-        with torch.no_grad():
-            return self.law(self.cast.teacher, self.x_t, self.t, None)
+        """The teacher's marginals at x_t."""
+        rows = self.mixture(self.teacher_rows)
+        return log_mean_exp(rows, 1) if self.cast.teacher_draws > 1 else rows[:, 0]
 
     @cached_property
     def x_s(self) -> Int[Tensor, "N D"]:
         """A teacher step from every copy of x_t."""
-        cast, log_p = self.cast, self.teacher_rows()
+        cast, log_p = self.cast, self.teacher_rows
         x, t, s = (self.copies(value) for value in (self.x_t, self.t, self.s))
         exact = isinstance(cast.teacher_sampler, Ancestral)
         if exact and isinstance(cast.process, MaskedProcess | JumpProcess):
@@ -161,10 +162,10 @@ def ancestral_step(
         q = log_p.exp() * (process.mask_prob(t)[:, None, None] - stay)
         q[..., process.mask_id] = stay[..., 0]
         return torch.where(x_t == process.mask_id, Categorical(probs=q).sample(), x_t)
-    return _jump_posterior(process, Categorical(logits=log_p).sample(), x_t, t, s)
+    return jump_posterior(process, Categorical(logits=log_p).sample(), x_t, t, s)
 
 
-def _jump_posterior(
+def jump_posterior(
     process: JumpProcess,
     x_0: Int[Tensor, "N D"],
     x_t: Int[Tensor, "N D"],
@@ -179,6 +180,29 @@ def _jump_posterior(
     k = states.repeat(N * D)
     q = last[row, k, x_t.flatten().repeat_interleave(S)] * first[row, x_0.flatten().repeat_interleave(S), k]
     return Categorical(probs=q.view(N, D, S) + TINY).sample()
+
+
+@torch.no_grad()
+def sampled(
+    denoiser: NetworkDenoiser | MixtureDenoiser,
+    process: MaskedProcess | JumpProcess,
+    times: list[float],
+    batch: Batch,
+) -> Int[Tensor, "B D"]:
+    """A run of the ancestral sampler with the whole head everywhere; `batch` gives number and labels."""
+    generator = torch.Generator(batch.x_0.device).manual_seed(0)
+    x = process.sample_prior(len(batch), generator, batch.x_0.device)
+    for t, s in itertools.pairwise(times):
+        now, then = (torch.full((len(x),), time, dtype=torch.float64, device=x.device) for time in (t, s))
+        lam = None
+        if isinstance(denoiser, MixtureDenoiser):
+            lam = stratified(len(x), 1, generator, x.device)
+        log_p = denoiser.parameterization(denoiser.network(x, now, batch.label, lam)[:, 0], x, now[:, None])
+        if s > 0:
+            x = ancestral_step(process, log_p, x, now, then)
+        else:
+            x = process.finish(Categorical(logits=log_p).sample(), x)
+    return x
 
 
 def kl(log_p: Float[Tensor, "*rows D S"], log_q: Float[Tensor, "*rows D S"]) -> Float[Tensor, " *rows"]:

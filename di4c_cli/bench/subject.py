@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from di4c_cli import recipe_file
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import Loss
-from di4c_cli.core.networks import networks_of
+from di4c_cli.core.networks import run_as
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch
@@ -96,7 +96,12 @@ class Subject:
             teacher.to(device).eval().requires_grad_(False)
         sampled = Models(for_sampling(teacher, recipe), for_sampling(student.to(device), recipe))
         for model in (teacher, student):
-            set_up(model, recipe.train)
+            run_as(
+                model,
+                rows_at_once=recipe.train.rows_at_once,
+                precision=recipe.train.precision,
+                compiled=recipe.train.compile,
+            )
         sampler = built(place, "teacher_sampler", lambda: recipe.teacher_sampler.build(process))
         cast = Cast(
             process=process,
@@ -118,15 +123,6 @@ class Subject:
         batch = Batch(batch.x_0, None if label is None else label.to(self.device))
         t, s = typical_times(self.recipe.times, size, self.device)
         return Trial.of(self.cast, self.recipe.losses, batch, t, s)
-
-
-def set_up(model: object, train: Train) -> None:
-    """Networks run as they would in training: in half precision, compiled, in groups of rows."""
-    for network in networks_of(model):
-        network.rows_at_once = train.rows_at_once
-        network.autocast = half(train)
-        if train.compile:
-            network.compile_body()
 
 
 def half(train: Train) -> torch.dtype | None:

@@ -22,7 +22,7 @@ from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
-from di4c_cli.core.networks import networks_of
+from di4c_cli.core.networks import run_as
 from di4c_cli.core.order import step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
@@ -120,7 +120,12 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
         for model in (self.model, self.cast.teacher):
-            self._set_up(model)
+            run_as(
+                model,
+                rows_at_once=self.config.rows_at_once,
+                precision=self.config.precision,
+                compiled=self.config.compile,
+            )
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.terms = [(section.kind, section.weight, section.build()) for section in self.losses]
@@ -137,15 +142,6 @@ class Trainer:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
         self.watch = LambdaWatch(self.config.warn_after)
-
-    def _set_up(self, model: object) -> None:
-        """How the networks inside a model are run, as the recipe says."""
-        config = self.config
-        for network in networks_of(model):
-            network.rows_at_once = config.rows_at_once
-            network.autocast = torch.bfloat16 if config.precision == "bfloat16" else None
-            if config.compile:
-                network.compile_body()
 
     # -- the loop ----------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ SMALL = {
     "toy": [],
 }
 THINGS = ["teacher forward", "student forward", "teacher sampling", "student sampling"]
+DENSE = ["teacher sampling, dense", "student sampling, dense"]
+POSTERIOR = ["posterior step", "posterior step, dense"]
 TRAINING = ["distillation step", "distillation step, dense", "losses", "losses, dense"]
 
 
@@ -47,12 +49,13 @@ def test_the_document(program):
     assert outcome.err == ""
     assert found["device"] == "cpu"
     assert found["threads"] == 1
-    assert [row["what"] for row in found["rows"]] == THINGS + TRAINING
+    assert [row["what"] for row in found["rows"]] == THINGS + DENSE + TRAINING
     for row in found["rows"]:
         assert row["batch_size"] == 2
         assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
         assert row["peak_mb"] > row["extra_mb"] >= 0
-    assert [row["what"] for row in found["ratios"]] == ["distillation step", "losses"]
+    pairs = ["distillation step", "losses", "teacher sampling", "student sampling"]
+    assert [row["what"] for row in found["ratios"]] == pairs
     assert found["roofline"]["gflop"] > 0
     assert (found["weights"], found["data"]) == ("fresh", "random")
     assert json.loads((program.home / "new" / "bench.json").read_text()) == found
@@ -68,13 +71,17 @@ def test_the_table(program):
 @pytest.mark.parametrize("recipe", SMALL)
 def test_recipes_without_checkpoint_and_data(monkeypatch, recipe):
     monkeypatch.delenv("DI4C_DATA", raising=False)
-    assert [row["what"] for row in measured(recipe, *SMALL[recipe])["rows"]] == THINGS + TRAINING
+    found = [row["what"] for row in measured(recipe, *SMALL[recipe])["rows"]]
+    assert found[: len(THINGS)] == THINGS
+    assert found[-len(TRAINING) :] == TRAINING
+    others = {"imagenet": [], "toy": DENSE[1:], "owt": DENSE, "owt_round2": DENSE}
+    assert found[len(THINGS) : -len(TRAINING)] == others.get(recipe, DENSE + POSTERIOR)
 
 
 def test_losses_without_a_dense_form_stand_alone():
     found = measured("sdtt", *TEXT)
-    assert [row["what"] for row in found["rows"]] == [*THINGS, "distillation step", "losses"]
-    assert found["ratios"] == []
+    assert [row["what"] for row in found["rows"]] == [*THINGS, *DENSE, "distillation step", "losses"]
+    assert [row["what"] for row in found["ratios"]] == ["teacher sampling", "student sampling"]
     assert found["skipped"][0]["why"] == "no dense form of the losses sdtt"
 
 

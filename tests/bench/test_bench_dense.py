@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from di4c_cli.bench.dense import DenseSegment, ancestral_step, dense, dense_of, foreign
+from di4c_cli.bench.dense import DenseSegment, ancestral_step, dense, dense_of, foreign, sampled
 from di4c_cli.bench.steps import Losses, ours
 from di4c_cli.bench.subject import Trial
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
@@ -13,7 +13,9 @@ from di4c_cli.core.losses import Weight, consistency, datapoint, distillation, e
 from di4c_cli.core.networks.mlp import Config as MLP
 from di4c_cli.core.parameterization import build as parameterized
 from di4c_cli.core.processes import gaussian, masked, uniform
+from di4c_cli.core.samplers import sample
 from di4c_cli.core.samplers.ancestral import Ancestral
+from di4c_cli.core.samplers.ancestral import Config as AncestralConfig
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.space import Batch, StateSpace
 
@@ -149,3 +151,22 @@ def test_losses_alone_leave_the_bodies_out(total):
     assert not seen
     assert all(p.grad is None for p in trial.cast.student.parameters())
     assert torch.equal(body.inner.weight, before)
+
+
+@pytest.mark.parametrize("system", ["masked", "gaussian", "uniform"])
+def test_dense_samples_are_those_of_the_ancestral_sampler(system):
+    """Frequencies of all points of a small space, beside ours, at three steps."""
+    config, parameterization = SYSTEMS[system]
+    process = config.build(StateSpace(shape=(2,), num_states=3))
+    torch.manual_seed(0)
+    network = MLP(width=8, depth=2, time=True).build(process.space, lam=False)
+    torch.nn.init.normal_(network.out.weight, std=0.5)
+    model = NetworkDenoiser(network, parameterized(parameterization, process))
+    num, settings = 20_000, AncestralConfig()
+    batch = Batch(torch.zeros(num, 2, dtype=torch.long))
+    theirs = sampled(model, process, settings.times(3), batch)
+    ours = sample(
+        Ancestral(process), settings.plan(3, model), process, num, torch.Generator().manual_seed(1), "cpu"
+    )
+    counts = [(x @ torch.tensor([3, 1])).bincount(minlength=9) / num for x in (ours, theirs)]
+    assert torch.allclose(*counts, atol=0.015)

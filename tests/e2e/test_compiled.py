@@ -28,7 +28,9 @@ def test_compiled_networks_train_and_sample_alike(program):
     ours, theirs = (weights_of(program, made) for made in (plain, compiled.json))
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
     drawn = [
-        program.ok("sample", plain["run"], "--steps", "2", "--num", "8", "--format", "npz", "--json", *how).json
+        program.ok(
+            "sample", plain["run"], "--steps", "2", "--num", "8", "--format", "npz", "--json", *how
+        ).json
         for how in ([], ["sampler.compile=true", "--out", "compiled"])
     ]
     assert json.dumps(drawn[0]["nfe"]) == json.dumps(drawn[1]["nfe"])

@@ -112,6 +112,17 @@ def networks_of(model: object) -> Iterator[Network]:
             yield module
 
 
+def run_as(
+    model: object, *, rows_at_once: int | None, precision: str = "float32", compiled: bool = False
+) -> None:
+    """How the networks inside a denoiser are run in training."""
+    for network in networks_of(model):
+        network.rows_at_once = rows_at_once
+        network.autocast = torch.bfloat16 if precision == "bfloat16" else None
+        if compiled:
+            network.compile_body()
+
+
 class Config(_Config, ABC):
     """What every network is told."""
 
