@@ -25,10 +25,12 @@ PIECE = {"cpu": 2**20, "cuda": 2**25}
 """Entries of a piece (4 and 128 MiB in float32): a cache holds it, or it is worth the launch of a kernel."""
 ROWS = 256
 """Rows that a piece has at least, or a head's matmul would wait for its weights."""
+KEPT = 2
+"""A law of at most that many pieces is read once and kept: that is faster, and no memory to speak of."""
 
 
 class Table:
-    """Log-probabilities at sites: kept if they fit into one piece, else read anew each time."""
+    """Log-probabilities at sites: kept if they are few, else read anew each time, a piece at a time."""
 
     def __init__(self, read: Callable[[Sites], Tensor], sites: Sites, rows: int, num_states: int) -> None:
         """`read` gives `rows` times `num_states` entries for each site."""
@@ -41,7 +43,7 @@ class Table:
     def parts(self) -> list[Sites]:
         entries = PIECE.get(self.sites.row.device.type, PIECE["cuda"])
         size = -(-max(ROWS, entries // self.num_states) // self.rows)
-        return [self.sites] if len(self.sites) <= size else list(self.sites.split(size))
+        return [self.sites] if len(self.sites) <= KEPT * size else list(self.sites.split(size))
 
     @property
     def kept(self) -> bool:

@@ -176,6 +176,7 @@ def piece(request, monkeypatch):
     """Sizes of pieces: all of a law, two sites, one."""
     monkeypatch.setitem(law.PIECE, "cpu", request.param)
     monkeypatch.setattr(law, "ROWS", 1)
+    monkeypatch.setattr(law, "KEPT", 1)
     return request.param
 
 

@@ -194,6 +194,7 @@ def test_pieces_are_the_dense_formulas(case, B, L, size, S, piece, names, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(law.PIECE, "cpu", piece)
         patch.setattr(law, "ROWS", 1)
+        patch.setattr(law, "KEPT", 1)
         segment = segment_of(case, B, L, size, S, seed)
         lam = of_lambdas(segment)
         values = evaluated([(LOSSES[name], segment) for name in names])
@@ -283,6 +284,7 @@ def test_pieces_keep_nothing_of_size_S():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(law.PIECE, "cpu", 40)  # two sites
         patch.setattr(law, "ROWS", 1)
+        patch.setattr(law, "KEPT", 1)
         losses = [LOSSES[name] for name in ("marginal", "datapoint", "consistency", "distillation")]
         h = segment.student_t  # the network's own activations are another matter
         with torch.autograd.graph.saved_tensors_hooks(kept, lambda value: value):

@@ -1,6 +1,7 @@
 """Features of the scalars t and lambda, and lambda as a token."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -11,12 +12,13 @@ LAM_FEATURES = 128  # width of lambda's sinusoids where it is a token
 
 def sinusoid(z: Float[Tensor, "*rows"], width: int, dtype: torch.dtype) -> Float[Tensor, "*rows {width}"]:
     """[sin(z f_k), cos(z f_k)] with f_k = 10000^(-k / (width/2 - 1)) (tauLDR's time embedding)."""
-    half = width // 2
-    frequency = torch.exp(
-        -math.log(10000) * torch.arange(half, device=z.device, dtype=torch.float64) / (half - 1)
-    )
-    angle = z.double()[..., None] * frequency
+    angle = z.double()[..., None] * _frequencies(width // 2, z.device)
     return torch.cat([angle.sin(), angle.cos()], -1).to(dtype)
+
+
+@lru_cache
+def _frequencies(num: int, device: torch.device) -> Float[Tensor, " {num}"]:
+    return torch.exp(-math.log(10000) * torch.arange(num, device=device, dtype=torch.float64) / (num - 1))
 
 
 def lambda_projection(width: int) -> nn.Sequential:

@@ -76,13 +76,13 @@ class MLP(networks.Network):
         h = nn.functional.embedding_bag(x + offsets, self.table, mode="sum")
         if self.label is not None and label is not None:
             h = h + self.label(label)
-        time = sinusoid(1000 * t, FEATURES, self.out.weight.dtype)
+        time = None if self.shared.time is None else sinusoid(1000 * t, FEATURES, self.out.weight.dtype)
         h = self.shared(h, time, None)[:, None]
         if lam is not None:
             h = h.expand(-1, lam.shape[1], -1)
         features = None if lam is None else sinusoid(self.lam_scale * lam, FEATURES, self.out.weight.dtype)
         for block in self.blocks:
-            h = block(h, time[:, None], features)
+            h = block(h, None if time is None else time[:, None], features)
         return self.norm(h)
 
     def head(self, h: Float[Tensor, "B L H"], sites: Sites) -> Float[Tensor, "P L S"]:
