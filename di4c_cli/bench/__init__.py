@@ -15,8 +15,9 @@ from di4c_cli.bench.dense import foreign
 from di4c_cli.bench.growth import fits
 from di4c_cli.bench.measuring import Row, Runner
 from di4c_cli.bench.steps import Step
-from di4c_cli.bench.subject import Subject, half
+from di4c_cli.bench.subject import Subject
 from di4c_cli.bench.things import DENSE, LOSSES, POSTERIOR, ROLES, SAMPLING, STEP, inference, training
+from di4c_cli.core.networks import half_precision
 from di4c_cli.sources import built, pick_device
 
 BATCH_SIZES = (1, 8, 64)
@@ -44,7 +45,8 @@ def bench(
     recipe, where = loaded.recipe, pick_device(device)
     steps = steps or recipe.sample.steps
     subject = Subject.build(loaded, where)
-    dtype, compiled = half(recipe.train) or torch.float32, recipe.train.compile or recipe.sampler.compile
+    dtype = half_precision(recipe.train.precision, where) or torch.float32
+    compiled = recipe.train.compile or recipe.sampler.compile
     runner = Runner(where, repeats, batch_sizes is not None, compiled, dtype, narrate)
     if kinds := foreign(recipe.losses):
         runner.skip(STEP + DENSE, None, f"no dense form of the losses {', '.join(kinds)}")
@@ -66,7 +68,7 @@ def bench(
         "device_name": device_name(where),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "dtype": recipe.train.precision,
+        "dtype": str(dtype).removeprefix("torch."),
         "compiled": {"training": recipe.train.compile, "sampling": recipe.sampler.compile},
         "weights": "fresh",
         "data": "random",

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from di4c_cli import recipe_file
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import Loss
-from di4c_cli.core.networks import run_as
+from di4c_cli.core.networks import half_precision, run_as
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch
 from di4c_cli.core.students.mixture import Config as Mixture
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.trainer import Config as Train
 from di4c_cli.drawing import every_class
 from di4c_cli.recipe import Recipe
 from di4c_cli.sources import House, Models, built
@@ -94,12 +93,14 @@ class Subject:
         student = built(place, "student", lambda: recipe.student.build(recipe.network, process))
         if isinstance(teacher, nn.Module):
             teacher.to(device).eval().requires_grad_(False)
-        sampled = Models(for_sampling(teacher, recipe), for_sampling(student.to(device), recipe))
+        sampled = Models(
+            for_sampling(teacher, recipe, device), for_sampling(student.to(device), recipe, device)
+        )
         for model in (teacher, student):
             run_as(
                 model,
                 rows_at_once=recipe.train.rows_at_once,
-                precision=recipe.train.precision,
+                autocast=half_precision(recipe.train.precision, device),
                 compiled=recipe.train.compile,
             )
         sampler = built(place, "teacher_sampler", lambda: recipe.teacher_sampler.build(process))
@@ -125,17 +126,12 @@ class Subject:
         return Trial.of(self.cast, self.recipe.losses, batch, t, s)
 
 
-def half(train: Train) -> torch.dtype | None:
-    """The recipe's half precision, if it has one."""
-    return torch.bfloat16 if train.precision == "bfloat16" else None
-
-
-def for_sampling(model: Denoiser, recipe: Recipe) -> Denoiser:
+def for_sampling(model: Denoiser, recipe: Recipe, device: torch.device) -> Denoiser:
     """The same weights, run as in sampling: compiled or not by the sampler's word, in one group of rows."""
     if not isinstance(model, NetworkDenoiser | MixtureDenoiser):
         return model
     network = copy(model.network)
-    network.autocast = half(recipe.train)
+    network.autocast = half_precision(recipe.train.precision, device)
     if recipe.sampler.compile:
         network.compile_body(sampling=True)
     return type(model)(network, model.parameterization)

@@ -22,7 +22,7 @@ from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
-from di4c_cli.core.networks import run_as
+from di4c_cli.core.networks import half_precision, run_as
 from di4c_cli.core.order import step_seed
 from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
@@ -50,8 +50,8 @@ class Config(_Config):
     """Parts in which a batch is computed; the gradient is that of the whole batch."""
     rows_at_once: int | None = Field(None, ge=1)
     """Rows (data points times draws of lambda) whose activations are kept, others recomputed; unset: all."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' bodies, by autocast; weights, heads and losses stay in float32."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of networks' bodies, by autocast; weights, heads and losses stay float32. auto: bfloat16 on a GPU."""
     compile: bool = False
     """Compile the networks' bodies (torch.compile); what cannot be compiled runs as it is."""
     lr: Annotated[
@@ -123,7 +123,7 @@ class Trainer:
             run_as(
                 model,
                 rows_at_once=self.config.rows_at_once,
-                precision=self.config.precision,
+                autocast=half_precision(self.config.precision, self.device),
                 compiled=self.config.compile,
             )
         self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
