@@ -78,7 +78,7 @@ class Network(nn.Module, ABC):
     def compile_body(self, *, sampling: bool = False) -> None:
         """Run the body compiled; for sampling on a GPU as CUDA graphs."""
         if not sampling:
-            self.body = Compiled(self.body)  # type: ignore[method-assign]
+            self.body = Compiled(self.body)  # type: ignore[assignment, method-assign]
             return
         replayed = Compiled(self.body, mode="reduce-overhead")
         # A graph writes its next result over its last, which a law may still have to read.
