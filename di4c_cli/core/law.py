@@ -198,13 +198,19 @@ class Law(ABC):
     def log_marginal(self) -> Float[Tensor, "B D S"]:
         """One-position marginals, all positions at once."""
 
+    @abstractmethod
+    def contradictions(
+        self, x: Int[Tensor, "b N D"], rows: Int[Tensor, " b"] | None = None
+    ) -> Int[Tensor, "b N"]:
+        """How many positions of each point are not what x_t settles; points of all data, or those given."""
+
     def subset(self, rows: Int[Tensor, " b"]) -> "Law":
         """The law of some of the data points, sharing what is computed."""
         return LawOfSome(self, rows)
 
     def log_joint(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         """log p(x | x_t), nats."""
-        return self.answer(readings.Joint(x))[0]
+        return self.answer(readings.Joint(x))[0] + NEVER * self.contradictions(x)
 
     def correlation(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
         """log p(x | x_t) - sum_d log p^d(x^d | x_t): what a product law cannot express."""
@@ -246,6 +252,11 @@ class LawOfSome(Law):
 
     def log_marginal(self) -> Float[Tensor, "b D S"]:
         return self.whole.log_marginal()[self.rows]
+
+    def contradictions(
+        self, x: Int[Tensor, "b N D"], rows: Int[Tensor, " b"] | None = None
+    ) -> Int[Tensor, "b N"]:
+        return self.whole.contradictions(x, self.rows if rows is None else self.rows[rows])
 
 
 class MixtureLaw(Law):
@@ -306,13 +317,14 @@ class MixtureLaw(Law):
         seen = Piece.each(part, self.table.at(part), asked)
         return [value for reading, piece in zip(asked, seen, strict=True) for value in reading.sums(piece)]
 
-    def log_joint(self, x: Int[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        found = super().log_joint(x)
+    def contradictions(
+        self, x: Int[Tensor, "b N D"], rows: Int[Tensor, " b"] | None = None
+    ) -> Int[Tensor, "b N"]:
         if self.settled is None:
-            return found
-        wrong = x != self.settled[:, None]
-        open_ = self.sites.placed(torch.ones_like(self.sites.row), torch.zeros_like(self.settled)).bool()
-        return found + NEVER * (wrong & ~open_[:, None]).sum(-1)
+            return x.new_zeros(x.shape[:2])
+        own = self.sites.placed(torch.ones_like(self.sites.row), torch.zeros_like(self.settled)).bool()
+        chosen = slice(None) if rows is None else rows
+        return ((x != self.settled[chosen, None]) & ~own[chosen, None]).sum(-1)
 
     def marginal(self) -> ProductLaw:
         """The product of the marginals."""
