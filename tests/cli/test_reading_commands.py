@@ -65,6 +65,7 @@ def test_show_tells_origins(run):
     assert "toy.toml:" in result.stdout
     assert "  # default" in result.stdout
     keys = ("sampler.t_last", "teacher_sampler.t_last", "times.s_min", "times.doubling", "times.grid")
+    keys += ("train.rows_at_once",)
     said = [f"{key}={0 if key == 'times.s_min' else 0.5 if 't_last' in key else 9}" for key in keys]
     assert "#" not in run("recipes", "show", "toy", *said).stdout  # what is null would be a comment
     values = json.loads(run("recipes", "show", "toy", "train.steps=7", "--json").stdout)["values"]

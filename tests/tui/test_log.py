@@ -560,8 +560,8 @@ def test_at_rest_nothing_is_repainted(tmp_path: Path, monkeypatch: pytest.Monkey
         assert painted == []
         append(path, numbered(100))
         await until(pilot, lambda: painted)
-        await pilot.pause(0.3)
-        assert len(painted) == 1
+        await pilot.pause(0.6)
+        assert len(painted) <= 2  # not once a period: a slow machine may show line and count apart
 
     drive(path, act)
 
