@@ -3,6 +3,7 @@
 B  data points (batch)          L  draws of lambda for one data point
 D  positions (pixels, tokens)   S  states of one position
 N  points per data point, or any flat batch        T  times
+P  sites: pairs (data point, position), the only places where laws are read
 
 t in [0, 1]: t = 0 is data, t = 1 is the prior; s < t.
 x_0, x_t, x_s: states of the chain, integers (.., D).

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from di4c_cli.core.compiling import Compiled
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.memory import return_large_blocks
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 
@@ -120,6 +121,8 @@ def half_precision(precision: str, device: torch.device) -> torch.dtype | None:
 
 def run_as(model: object, *, rows_at_once: int | None, autocast: torch.dtype | None, compiled: bool) -> None:
     """How the networks inside a denoiser are run in training."""
+    if rows_at_once is not None:
+        return_large_blocks()
     for network in networks_of(model):
         network.rows_at_once = rows_at_once
         network.autocast = autocast
