@@ -19,10 +19,10 @@ from torch.distributions import Categorical
 
 from di4c_cli.bench.subject import Term, Trial
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.mixture import log_mean_exp
 from di4c_cli.core.processes._jump import TINY, JumpProcess
 from di4c_cli.core.processes.masked import MaskedProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers.ancestral import Ancestral
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch, stratified, uniform

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from di4c_cli.core.law import Law, MixtureLaw, MixtureOfRows, ProductLaw
+from di4c_cli.core.law import Law, MixtureLaw, MixtureOfRows
 from di4c_cli.core.networks import Network
 from di4c_cli.core.parameterization import BayesSkip, Parameterization
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import stratified, uniform
 

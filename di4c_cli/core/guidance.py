@@ -10,7 +10,7 @@ from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
-from di4c_cli.core.law import ProductLaw
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import Plan
 
 

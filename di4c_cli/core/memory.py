@@ -11,8 +11,8 @@ def return_large_blocks() -> None:
     """From now on, large blocks of the heap go back to the system as soon as they are freed (glibc).
 
     By default blocks of up to 32 MiB are kept for later. Groups of activations that come and go beside
-    tensors that stay then lie scattered over twice the memory. Page faults make this some 20 % slower on a
-    CPU; a GPU has an allocator of its own.
+    tensors that stay then lie scattered over twice the memory. The price is page faults on a CPU; a GPU has
+    an allocator of its own.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -8,7 +8,6 @@ them. `P` counts the sites of a piece.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,11 +15,9 @@ from torch import Tensor
 
 from di4c_cli.core import mixture
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import NEVER
-
-if TYPE_CHECKING:
-    from di4c_cli.core.law import ProductLaw
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class MarginalKL(_PlainSum):
     """
 
     def __init__(
-        self, p: "ProductLaw", *, reverse: bool = False, where: Bool[Tensor, "B D"] | None = None
+        self, p: ProductLaw, *, reverse: bool = False, where: Bool[Tensor, "B D"] | None = None
     ) -> None:
         self.p = p
         self.reverse = reverse
@@ -156,7 +153,7 @@ class MarginalKL(_PlainSum):
 class ComponentsKL(_PlainSum):
     """mean_l sum_d KL(p^d || p^d(. ; lam_l)) (B,), nats."""
 
-    def __init__(self, p: "ProductLaw") -> None:
+    def __init__(self, p: ProductLaw) -> None:
         self.p = p
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:

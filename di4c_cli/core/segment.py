@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from di4c_cli.core import readings
 from di4c_cli.core.denoiser import Denoiser
-from di4c_cli.core.law import Law, MixtureOfRows, ProductLaw
+from di4c_cli.core.law import Law, MixtureOfRows
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.readings import Reading
 from di4c_cli.core.samplers import Sampler
 from di4c_cli.core.space import Batch

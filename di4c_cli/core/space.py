@@ -153,7 +153,7 @@ def _bisected(cdf: Float[Tensor, "n S"], row: Int[Tensor, " m"], u: Float[Tensor
 
 def _weights(log_p: Float[Tensor, "n S"]) -> Float[Tensor, "n S"]:
     p = log_p.double()
-    return p.sub_(p.amax(-1, keepdim=True)).exp_() if p is not log_p else (p - p.amax(-1, keepdim=True)).exp()
+    return (p - p.amax(-1, keepdim=True)).exp_()
 
 
 def _inverse_cdf(p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:

@@ -6,10 +6,10 @@ import torch
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser, ProductDenoiser
 from di4c_cli.core.guidance import Config as Guidance
 from di4c_cli.core.guidance import Guided
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.networks import mlp
 from di4c_cli.core.parameterization import build
 from di4c_cli.core.processes import masked
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import ancestral, network_calls, sample
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import Batch, StateSpace

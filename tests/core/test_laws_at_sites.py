@@ -7,9 +7,9 @@ import torch
 
 from di4c_cli.core import parameterization
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
-from di4c_cli.core.law import KeptLaw, ProductLaw
 from di4c_cli.core.networks import mlp
 from di4c_cli.core.processes.masked import MaskedProcess
+from di4c_cli.core.product_law import KeptLaw, ProductLaw
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import StateSpace
 

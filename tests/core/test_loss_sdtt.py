@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from di4c_cli.core.denoiser import ProductDenoiser
-from di4c_cli.core.law import MixtureLaw, ProductLaw
+from di4c_cli.core.law import MixtureLaw
 from di4c_cli.core.losses import sdtt
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.processes.uniform import UniformProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import Sampler
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.space import Batch, StateSpace

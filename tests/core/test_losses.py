@@ -10,7 +10,7 @@ import torch
 from di4c_cli.core import mixture, parameterization
 from di4c_cli.core.component import kinds
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
-from di4c_cli.core.law import MixtureLaw, ProductLaw
+from di4c_cli.core.law import MixtureLaw
 from di4c_cli.core.losses import (
     Weight,
     consistency,
@@ -24,6 +24,7 @@ from di4c_cli.core.losses import (
 from di4c_cli.core.networks import Network, dit, mlp, unet
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.processes.uniform import UniformProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import ancestral
 from di4c_cli.core.schedule import Course
 from di4c_cli.core.segment import Cast, Segment

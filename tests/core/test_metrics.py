@@ -9,7 +9,7 @@ import torch
 from di4c_cli.core.codecs import characters, pixels, states
 from di4c_cli.core.component import config_class, kinds
 from di4c_cli.core.datasets import Dataset, TensorSplit, digits, spread, toy
-from di4c_cli.core.law import MixtureLaw, ProductLaw
+from di4c_cli.core.law import MixtureLaw
 from di4c_cli.core.metrics import (
     Trial,
     _features,
@@ -24,6 +24,7 @@ from di4c_cli.core.metrics import (
     words,
 )
 from di4c_cli.core.processes import gaussian, masked, uniform
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import Call, ancestral, sample
 from di4c_cli.core.space import NEVER, StateSpace
 from di4c_cli.errors import RecipeError

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from di4c_cli.core import law, mixture
-from di4c_cli.core.law import Law, MixtureLaw, ProductLaw
+from di4c_cli.core import mixture, product_law
+from di4c_cli.core.law import Law, MixtureLaw
 from di4c_cli.core.processes.gaussian import GaussianProcess
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.processes.uniform import UniformProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import NEVER, StateSpace, sample_categorical
 
@@ -174,9 +175,9 @@ def test_laws_are_laws():
 @pytest.fixture(params=[2**24, 2 * L * S, 1])
 def piece(request, monkeypatch):
     """Sizes of pieces: all of a law, two sites, one."""
-    monkeypatch.setitem(law.PIECE, "cpu", request.param)
-    monkeypatch.setattr(law, "ROWS", 1)
-    monkeypatch.setattr(law, "KEPT", 1)
+    monkeypatch.setitem(product_law.PIECE, "cpu", request.param)
+    monkeypatch.setattr(product_law, "ROWS", 1)
+    monkeypatch.setattr(product_law, "KEPT", 1)
     return request.param
 
 

@@ -16,8 +16,9 @@ import torch
 from di4c_cli.core import parameterization
 from di4c_cli.core.component import Config, section
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
-from di4c_cli.core.law import MixtureLaw, ProductLaw
+from di4c_cli.core.law import MixtureLaw
 from di4c_cli.core.networks import Network
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.space import Batch, StateSpace
 from di4c_cli.core.times import Config as Times

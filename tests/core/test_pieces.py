@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from di4c_cli.core import law, parameterization
+from di4c_cli.core import parameterization, product_law
 from di4c_cli.core.component import config_class
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import consistency, datapoint, denoising, distillation, evaluated, marginal, sdtt
@@ -192,9 +192,9 @@ def close(found, wanted, relative):
 def test_pieces_are_the_dense_formulas(case, B, L, size, S, piece, names, seed):
     """Losses within 1e-6 and gradients within 1e-5, relative, whatever the size of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(law.PIECE, "cpu", piece)
-        patch.setattr(law, "ROWS", 1)
-        patch.setattr(law, "KEPT", 1)
+        patch.setitem(product_law.PIECE, "cpu", piece)
+        patch.setattr(product_law, "ROWS", 1)
+        patch.setattr(product_law, "KEPT", 1)
         segment = segment_of(case, B, L, size, S, seed)
         lam = of_lambdas(segment)
         values = evaluated([(LOSSES[name], segment) for name in names])
@@ -282,9 +282,9 @@ def test_pieces_keep_nothing_of_size_S():
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(law.PIECE, "cpu", 40)  # two sites
-        patch.setattr(law, "ROWS", 1)
-        patch.setattr(law, "KEPT", 1)
+        patch.setitem(product_law.PIECE, "cpu", 40)  # two sites
+        patch.setattr(product_law, "ROWS", 1)
+        patch.setattr(product_law, "KEPT", 1)
         losses = [LOSSES[name] for name in ("marginal", "datapoint", "consistency", "distillation")]
         h = segment.student_t  # the network's own activations are another matter
         with torch.autograd.graph.saved_tensors_hooks(kept, lambda value: value):

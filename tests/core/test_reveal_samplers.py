@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from di4c_cli.core.denoiser import ProductDenoiser
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import gaussian, masked
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import halton, maskgit, sample
 from di4c_cli.core.space import NEVER, StateSpace
 

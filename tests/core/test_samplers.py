@@ -8,9 +8,9 @@ import torch
 from di4c_cli.core.codecs.states import Config as States
 from di4c_cli.core.component import config_class, kinds
 from di4c_cli.core.datasets import toy
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.metrics.tv import law_of_plan, total_variation
 from di4c_cli.core.processes import gaussian, masked, uniform
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import (
     Call,
     analytic,

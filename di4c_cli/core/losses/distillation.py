@@ -31,6 +31,8 @@ class Distillation(losses.LawLoss):
     def readings(self, segment: Segment) -> list[Reading]:
         if self.at is not None:
             return []
+        if self.share == 1:
+            return [ComponentsKL(segment.teacher_t)]
         rows = torch.arange(self._taking_part(segment), device=segment.t.device)
         return [Among(rows, ComponentsKL(segment.restricted(rows).teacher_t))]
 

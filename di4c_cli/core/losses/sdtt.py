@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import losses
-from di4c_cli.core.law import KeptLaw, ProductLaw
+from di4c_cli.core.product_law import KeptLaw, ProductLaw
 from di4c_cli.core.readings import MarginalKL, Reading
 from di4c_cli.core.segment import Segment
 from di4c_cli.core.sites import Sites

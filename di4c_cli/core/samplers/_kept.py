@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
-from di4c_cli.core.law import KeptLaw, ProductLaw
+from di4c_cli.core.product_law import KeptLaw, ProductLaw
 
 
 class FixedLatent(ProductDenoiser):

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core import samplers
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers._reveal import best_ranked, masked_process
 
 

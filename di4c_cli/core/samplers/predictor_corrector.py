@@ -7,8 +7,8 @@ from torch import Tensor
 
 from di4c_cli.core import samplers
 from di4c_cli.core.denoiser import Denoiser
-from di4c_cli.core.law import ProductLaw, Table
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw, Table
 from di4c_cli.core.samplers import Call, Plan
 from di4c_cli.core.samplers.tau_leaping import TauLeaping
 from di4c_cli.core.sites import Sites

@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core import samplers
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.space import sample_categorical, uniform
 
 

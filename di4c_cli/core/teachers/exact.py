@@ -10,8 +10,8 @@ from torch import Tensor
 from di4c_cli.core import networks, teachers
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import ProductDenoiser
-from di4c_cli.core.law import ProductLaw
 from di4c_cli.core.processes import ForwardProcess
+from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.space import NEVER
 
 
