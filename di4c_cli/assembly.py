@@ -14,6 +14,7 @@ from di4c_cli.cards import model_card
 from di4c_cli.core import checkpoints
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
 from di4c_cli.core.teachers.network import untrained
@@ -150,17 +151,24 @@ def build_cast(
         guide.to(device)
     if recipe.train.promote_every:
         built(loaded.path, "train.promote_every", lambda: same_network(model, guide))
-    cast = Cast(
+    return distillation_cast(loaded, process, model, guide), model, folder, recipe
+
+
+def distillation_cast(
+    loaded: recipe_file.LoadedRecipe, process: ForwardProcess, student: Denoiser, teacher: Denoiser
+) -> Cast:
+    """Student and teacher in the parts that the recipe gives them."""
+    recipe = loaded.recipe
+    return Cast(
         process=process,
-        student=model,
+        student=student,
         num_latents=recipe.student.draws,
-        teacher=guide,
+        teacher=teacher,
         teacher_draws=recipe.student.draws if recipe.teacher.mixture else 1,
         noise_ahead=recipe.times.ahead,
         target_dropout=recipe.student.target_dropout,
         teacher_sampler=built(loaded.path, "teacher_sampler", lambda: recipe.teacher_sampler.build(process)),
     )
-    return cast, model, folder, recipe
 
 
 def first_weights(init: str, teacher: Denoiser) -> Mapping[str, torch.Tensor] | None:

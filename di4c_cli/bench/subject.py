@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from di4c_cli import recipe_file
+from di4c_cli.assembly import distillation_cast
 from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import Loss
 from di4c_cli.core.networks import half_precision, run_as
@@ -103,17 +104,7 @@ class Subject:
                 autocast=half_precision(recipe.train.precision, device),
                 compiled=recipe.train.compile,
             )
-        sampler = built(place, "teacher_sampler", lambda: recipe.teacher_sampler.build(process))
-        cast = Cast(
-            process=process,
-            student=student,
-            num_latents=recipe.student.draws,
-            teacher=teacher,
-            teacher_draws=recipe.student.draws if recipe.teacher.mixture else 1,
-            noise_ahead=recipe.times.ahead,
-            target_dropout=recipe.student.target_dropout,
-            teacher_sampler=sampler,
-        )
+        cast = distillation_cast(loaded, process, student, teacher)
         return cls(recipe, house, cast, student, sampled, device)
 
     def trial(self, size: int) -> Trial:
