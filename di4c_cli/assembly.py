@@ -51,6 +51,8 @@ def prepare(
     rehearse(loaded, role, house, cast, settings, data, device)
     if resume is not None:
         refuse_finished(resume, role, settings.train.steps)
+    elif role == "student":
+        recipe.student.fit(model, data, torch.Generator().manual_seed(recipe.train.seed), narrate)
     with writing_to(runs_root()):
         run = resume or RunDirectory.create(loaded.name, role, name)
     status = Status(

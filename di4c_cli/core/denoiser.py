@@ -55,6 +55,15 @@ class Denoiser(Protocol):
         ...
 
 
+@runtime_checkable
+class Alternating(Protocol):
+    """A denoiser that differs from call to call of a sampling run."""
+
+    def turn(self, call: int) -> Denoiser:
+        """The one for a call, counted from 0."""
+        ...
+
+
 class ProductDenoiser(ABC):
     """A denoiser without latents: the joint laws follow from the one product law of each row."""
 
@@ -91,7 +100,7 @@ class ProductDenoiser(ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> MixtureOfRows:
-        return _law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
+        return law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
 
 
 class NetworkDenoiser(nn.Module, ProductDenoiser):
@@ -116,13 +125,7 @@ class NetworkDenoiser(nn.Module, ProductDenoiser):
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
         h = self.network.hidden(x_t, t, label)
-
-        def read(sites: Sites) -> Float[Tensor, "P S"]:
-            logits = self.network.head(h, sites)[:, 0]
-            return self.parameterization(logits, sites.at(x_t), t[sites.row])
-
-        sites, settled = _open_sites(self.parameterization, x_t)
-        return ProductLaw(read, sites, self.network.space.num_states, settled)
+        return law_of_features(self.network, self.parameterization, h, x_t, t)
 
 
 class MixtureDenoiser(nn.Module):
@@ -199,7 +202,24 @@ class MixtureDenoiser(nn.Module):
         generator: torch.Generator,
     ) -> MixtureOfRows:
         lam = stratified(x.shape[0], x.shape[1], generator, x.device).flatten()
-        return _law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
+        return law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
+
+
+def law_of_features(
+    network: Network,
+    parameterization: Parameterization,
+    h: Float[Tensor, "B 1 ..."],
+    x_t: Int[Tensor, "B D"],
+    t: Float[Tensor, " B"],
+) -> ProductLaw:
+    """What a network's head and the parameterization make of a body's features."""
+
+    def read(sites: Sites) -> Float[Tensor, "P S"]:
+        logits = network.head(h, sites)[:, 0]
+        return parameterization(logits, sites.at(x_t), t[sites.row])
+
+    sites, settled = _open_sites(parameterization, x_t)
+    return ProductLaw(read, sites, network.space.num_states, settled)
 
 
 def _open_sites(
@@ -212,7 +232,7 @@ def _open_sites(
     return Sites.where(open_), x_t
 
 
-def _law_of_rows(
+def law_of_rows(
     denoise: Callable[[Tensor, Tensor, Tensor | None], ProductLaw],
     x: Int[Tensor, "B N D"],
     t: Float[Tensor, " B"],

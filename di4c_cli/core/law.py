@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from di4c_cli.core import mixture, readings
+from di4c_cli.core.components import Components, Listed
+from di4c_cli.core.mixing import Even, Mixing
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.product_law import KeptLaw, ProductLaw, Table, unfilled
 from di4c_cli.core.readings import Piece, Reading
@@ -93,8 +95,68 @@ class LawOfSome(Law):
         return self.whole.contradictions(x, self.rows if rows is None else self.rows[rows])
 
 
-class MixtureLaw(Law):
+class LawOfComponents(Law):
+    """A law made of components, product laws that some or all of the positions share."""
+
+    sites: Sites
+    """Where the law is open."""
+    settled: Int[Tensor, "B D"] | None
+    """The states elsewhere."""
+    table: Table
+    """What the components are made of, a piece at a time."""
+    mixing: Mixing
+
+    @abstractmethod
+    def components(self, part: Sites) -> Components:
+        """The components at some sites."""
+
+    def answer(self, *asked: Reading) -> list[Float[Tensor, "B ..."]]:
+        if not asked:
+            return []
+        if self.table.kept:
+            sums = self._sums(self.table.sites, asked)
+        else:
+            sums = self._summed_by_pieces(asked)
+        found, start = [], 0
+        for reading in asked:
+            found.append(reading.of(self.mixing, *sums[start : start + reading.num_sums]))
+            start += reading.num_sums
+        return found
+
+    def _summed_by_pieces(self, asked: tuple[Reading, ...]) -> list[Tensor]:
+        """Pieces are read anew in the backward pass: between the two passes only the sums are kept."""
+        total: list[Tensor] = []
+        for part in self.table.parts:
+            sums = checkpoint(self._sums, part, asked, use_reentrant=False, preserve_rng_state=False)
+            total = [a + b for a, b in zip(total, sums, strict=True)] if total else list(sums)
+        return total
+
+    def _sums(self, part: Sites, asked: tuple[Reading, ...]) -> list[Tensor]:
+        seen = Piece.each(part, self.components(part), self.mixing, asked)
+        return [value for reading, piece in zip(asked, seen, strict=True) for value in reading.sums(piece)]
+
+    def contradictions(
+        self, x: Int[Tensor, "b N D"], rows: Int[Tensor, " b"] | None = None
+    ) -> Int[Tensor, "b N"]:
+        if self.settled is None:
+            return x.new_zeros(x.shape[:2])
+        own = self.sites.placed(torch.ones_like(self.sites.row), torch.zeros_like(self.settled)).bool()
+        chosen = slice(None) if rows is None else rows
+        return ((x != self.settled[chosen, None]) & ~own[chosen, None]).sum(-1)
+
+    def marginal(self) -> ProductLaw:
+        """The product of the marginals."""
+        log_p = torch.cat([self.components(part).marginal() for part in self.table.parts])
+        return KeptLaw(log_p, self.sites, self.settled)
+
+    def log_marginal(self) -> Float[Tensor, "B D S"]:
+        return self.marginal().log_p
+
+
+class MixtureLaw(LawOfComponents):
     """(1/L) sum_l prod_d p^d(x_0^d | x_t; lam_l) for B data points; L = 1 is a product law."""
+
+    mixing = Even()
 
     def __init__(
         self,
@@ -112,6 +174,9 @@ class MixtureLaw(Law):
         self.settled = settled
         self.table = Table(read, sites, num_components, num_states)
 
+    def components(self, part: Sites) -> Listed:
+        return Listed(self.table.at(part))
+
     @classmethod
     def dense(cls, log_p: Float[Tensor, "B L D S"]) -> "MixtureLaw":
         B, L, D, S = log_p.shape
@@ -125,48 +190,6 @@ class MixtureLaw(Law):
         B, D = self.sites.num_rows, self.sites.num_dims
         everywhere = Sites.everywhere(B, D, self.sites.row.device)
         return self.read(everywhere).unflatten(0, (D, B)).permute(1, 2, 0, 3)
-
-    def answer(self, *asked: Reading) -> list[Float[Tensor, "B ..."]]:
-        if not asked:
-            return []
-        if self.table.kept:
-            sums = self._sums(self.table.sites, asked)
-        else:
-            sums = self._summed_by_pieces(asked)
-        found, start = [], 0
-        for reading in asked:
-            found.append(reading.of(*sums[start : start + reading.num_sums]))
-            start += reading.num_sums
-        return found
-
-    def _summed_by_pieces(self, asked: tuple[Reading, ...]) -> list[Tensor]:
-        """Pieces are read anew in the backward pass: between the two passes only the sums are kept."""
-        total: list[Tensor] = []
-        for part in self.table.parts:
-            sums = checkpoint(self._sums, part, asked, use_reentrant=False, preserve_rng_state=False)
-            total = [a + b for a, b in zip(total, sums, strict=True)] if total else list(sums)
-        return total
-
-    def _sums(self, part: Sites, asked: tuple[Reading, ...]) -> list[Tensor]:
-        seen = Piece.each(part, self.table.at(part), asked)
-        return [value for reading, piece in zip(asked, seen, strict=True) for value in reading.sums(piece)]
-
-    def contradictions(
-        self, x: Int[Tensor, "b N D"], rows: Int[Tensor, " b"] | None = None
-    ) -> Int[Tensor, "b N"]:
-        if self.settled is None:
-            return x.new_zeros(x.shape[:2])
-        own = self.sites.placed(torch.ones_like(self.sites.row), torch.zeros_like(self.settled)).bool()
-        chosen = slice(None) if rows is None else rows
-        return ((x != self.settled[chosen, None]) & ~own[chosen, None]).sum(-1)
-
-    def marginal(self) -> ProductLaw:
-        """The product of the marginals."""
-        log_p = torch.cat([mixture.log_marginal(rows) for _, rows in self.table.pieces()])
-        return KeptLaw(log_p, self.sites, self.settled)
-
-    def log_marginal(self) -> Float[Tensor, "B D S"]:
-        return self.marginal().log_p
 
     def draw_each(self, generator: torch.Generator) -> tuple[Int[Tensor, "B L D"], ProductLaw]:
         """One point from each component (together, stratified draws from the mixture), and the marginals."""

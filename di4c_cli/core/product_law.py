@@ -169,7 +169,8 @@ class KeptLaw(ProductLaw):
         if self.settled is None:
             return self.values[index]
         outside = (index < 0)[:, None]
-        log_p = self.values[index.clamp(min=0)].masked_fill(outside, NEVER)
+        own = self.values[index.clamp(min=0)] if len(self.values) else self.values.new_empty(len(part), 1)
+        log_p = own.expand(-1, self.num_states).masked_fill(outside, NEVER)
         certain = self.settled[part.row, part.position][:, None]
         return log_p.scatter(-1, certain, log_p.gather(-1, certain).masked_fill(outside, 0.0))
 

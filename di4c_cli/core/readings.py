@@ -2,7 +2,7 @@
 
 A mixture sum_l prod_d has one coupling between positions, the log-sum-exp over its components of sums over
 positions. So everything a loss wants is a few sums over sites, taken piece by piece, and a small function of
-them. `P` counts the sites of a piece.
+them. `P` counts the sites of a piece. Which positions share a component is the business of a `Mixing`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core import mixture
+from di4c_cli.core.components import Components
+from di4c_cli.core.mixing import Mixing
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.sites import Sites
@@ -22,28 +24,35 @@ from di4c_cli.core.space import NEVER
 
 @dataclass(frozen=True)
 class Piece:
-    """The components' log-probabilities at some sites, and what several readings make of them."""
+    """The components' laws at some sites, and what several readings make of them."""
 
     sites: Sites
-    log_p: Float[Tensor, "P L S"]
+    components: Components
+    mixing: Mixing
     log_marginal: Float[Tensor, "P S"]
     log_factors: Float[Tensor, "P L N"]
     """log p^d(x_n^d ; lam_l) of a reading's points."""
 
     @classmethod
     def each(
-        cls, sites: Sites, log_p: Float[Tensor, "P L S"], asked: "Sequence[Reading]"
+        cls, sites: Sites, components: Components, mixing: Mixing, asked: "Sequence[Reading]"
     ) -> Iterator["Piece"]:
         """The piece as each of the readings sees it."""
         points = [reading.points(sites) for reading in asked]
-        marginal, factors = mixture.marginal_and_factors(log_p, torch.cat(points, 1))
+        marginal, factors = components.marginal_and_factors(torch.cat(points, 1))
         for own in factors.split([x.shape[1] for x in points], 2):
-            yield cls(sites, log_p, marginal, own)
+            yield cls(sites, components, mixing, marginal, own)
 
     def among(self, rows: Int[Tensor, " b"]) -> "Piece":
         """What belongs to some of the data points."""
         kept, sites = self.sites.among(rows)
-        return Piece(sites, self.log_p[kept], self.log_marginal[kept], self.log_factors[kept])
+        return Piece(
+            sites,
+            self.components.subset(kept),
+            self.mixing.among(rows),
+            self.log_marginal[kept],
+            self.log_factors[kept],
+        )
 
 
 class Reading(ABC):
@@ -60,14 +69,14 @@ class Reading(ABC):
         """Sums over the sites of a piece."""
 
     @abstractmethod
-    def of(self, *sums: Tensor) -> Float[Tensor, "B ..."]:
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B ..."]:
         """The answer, from the sums over all pieces."""
 
 
 class _PlainSum(Reading):
     """A reading that is a sum over positions."""
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "B ..."]:
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B ..."]:
         return sums[0]
 
 
@@ -81,10 +90,10 @@ class Joint(Reading):
         return sites.at(self.x)
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
-        return (piece.sites.total(piece.log_factors),)
+        return (piece.mixing.total(piece.sites, piece.log_factors),)
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
-        return mixture.log_joint(sums[0])
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixing.log_joint(sums[0])
 
 
 class Correlation(Joint):
@@ -98,17 +107,17 @@ class Correlation(Joint):
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
         log_f = piece.log_factors
-        return piece.sites.total(log_f), piece.sites.total(mixture.log_mean_exp(log_f, 1))
+        return piece.mixing.total(piece.sites, log_f), piece.sites.total(piece.components.mixed(log_f))
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
-        return mixture.log_joint(sums[0]) - sums[1]
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixing.log_joint(sums[0]) - sums[1]
 
 
 class EffectiveComponents(Joint):
     """exp(entropy) (B, N) of the responsibilities of the components at each point."""
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "B N"]:
-        return mixture.effective_components(sums[0])
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B N"]:
+        return mixing.effective_components(sums[0])
 
 
 class LogMarginal(_PlainSum):
@@ -157,8 +166,7 @@ class ComponentsKL(_PlainSum):
         self.p = p
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, " B"], ...]:
-        # The mean over components is taken first: it is all that they contribute.
-        return (piece.sites.total(mixture.kl(self.p.table.at(piece.sites), piece.log_p.mean(1))),)
+        return (piece.sites.total(piece.components.kl_from(self.p.table.at(piece.sites))),)
 
 
 class Step(Reading):
@@ -174,14 +182,14 @@ class Step(Reading):
     ) -> None:
         self.process, self.x_t, self.x_s, self.t, self.s = process, x_t, x_s, t, s
 
-    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B L 1"], ...]:
-        row, L = piece.sites.row, piece.log_p.shape[1]
-        x_t = piece.sites.at(self.x_t)[:, None].expand(-1, L)
-        steps = self.process.log_transition(piece.log_p, x_t, self.t[row], self.s[row])
-        return (piece.sites.total(mixture.log_factors(steps, piece.sites.at(self.x_s)[:, None])),)
+    def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
+        row, x_s, x_t = piece.sites.row, piece.sites.at(self.x_s), piece.sites.at(self.x_t)
+        log_q = self.process.log_posterior(x_s[:, None], x_t[:, None], self.t[row], self.s[row])
+        steps = piece.components.log_expected(log_q.squeeze(1))
+        return (piece.mixing.total(piece.sites, steps[..., None]),)
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "B 1"]:
-        return mixture.log_joint(sums[0])
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B 1"]:
+        return mixing.log_joint(sums[0])
 
 
 class Among(Reading):
@@ -200,5 +208,5 @@ class Among(Reading):
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "b ..."], ...]:
         return self.reading.sums(piece.among(self.rows))
 
-    def of(self, *sums: Tensor) -> Float[Tensor, "b ..."]:
-        return self.reading.of(*sums)
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "b ..."]:
+        return self.reading.of(mixing.among(self.rows), *sums)

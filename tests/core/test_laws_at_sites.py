@@ -129,3 +129,10 @@ def test_sites_take_apart_and_put_together(shape):
     parts = list(sites.split(2))
     assert torch.equal(torch.cat([part.row for part in parts]), sites.row)
     assert sites.position.tolist() == sorted(sites.position.tolist())
+
+
+def test_a_kept_law_that_is_open_nowhere_is_certain_everywhere():
+    """As the target of a consistency term is, where the teacher's step revealed the whole batch."""
+    settled = torch.tensor([[0, 2, 1]])
+    kept = KeptLaw(torch.empty(0, S + 1), Sites.where(torch.zeros(1, D, dtype=torch.bool)), settled)
+    assert torch.equal(kept.log_p.exp(), torch.nn.functional.one_hot(settled, S + 1).float())

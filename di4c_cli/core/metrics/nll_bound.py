@@ -12,14 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from di4c_cli.core import metrics
 from di4c_cli.core.datasets import spread
 from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
-from di4c_cli.core.space import NEVER
 
 
 def nll_bound(
@@ -59,10 +57,8 @@ def log_posterior(
     t: Float[Tensor, " B"],
     s: Float[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
-    """log q_{s|0,t}(x_s | x_0, x_t): the reverse step of the law that is certain of x_0."""
-    certain = torch.where(F.one_hot(x_0, process.space.num_states).bool(), 0.0, NEVER).double()
-    rows = process.log_transition(certain, x_t, t, s)
-    return rows.gather(-1, x_s[..., None]).sum((-2, -1))
+    """log q_{s|0,t}(x_s | x_0, x_t), nats."""
+    return process.log_posterior(x_s, x_t, t, s).gather(-1, x_0[..., None]).sum((-2, -1))
 
 
 class NllBound:

@@ -48,6 +48,18 @@ class Network(nn.Module, ABC):
     def head(self, h: Float[Tensor, "B L ..."], sites: Sites) -> Float[Tensor, "P L S"]:
         """Logits of the sites, in memory of their own."""
 
+    def around(self, h: Float[Tensor, "B 1 ..."], members: Int[Tensor, "W n"]) -> Float[Tensor, "B W F"]:
+        """What features tell of windows of positions (-1 for none): those of their members, side by side.
+
+        Raises:
+            ValueError: the network's features do not belong to positions.
+        """
+        if h.dim() != 4 or h.shape[2] != self.space.num_dims:
+            raise ValueError("a gate on features needs a network with features of positions, or an mlp")
+        outside = (members < 0).flatten()[:, None]
+        rows = h[:, 0].index_select(1, members.clamp(min=0).flatten()).masked_fill(outside, 0.0)
+        return rows.unflatten(1, tuple(members.shape)).flatten(2)
+
     def hidden(
         self,
         x: Int[Tensor, "B D"],

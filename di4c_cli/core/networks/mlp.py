@@ -85,6 +85,10 @@ class MLP(networks.Network):
             h = block(h, None if time is None else time[:, None], features)
         return self.norm(h)
 
+    def around(self, h: Float[Tensor, "B 1 H"], members: Int[Tensor, "W n"]) -> Float[Tensor, "B W H"]:
+        """Its features belong to no position: every window sees all of them."""
+        return h.expand(-1, len(members), -1)
+
     def head(self, h: Float[Tensor, "B L H"], sites: Sites) -> Float[Tensor, "P L S"]:
         """Positions have weights of their own: all rows where the sites span, then a choice."""
         D, S, span = self.space.num_dims, self.space.num_states, sites.span

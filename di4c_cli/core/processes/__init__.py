@@ -85,6 +85,16 @@ class ForwardProcess(ABC):
         """log sum_k p(x_0 = k) q_{s|0,t}(. | k, x_t): the reverse step, x_0 integrated out."""
 
     @abstractmethod
+    def log_posterior(
+        self,
+        x_s: Int[Tensor, "N D"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+    ) -> Float[Tensor, "N D S"]:
+        """log q_{s|0,t}(x_s | x_0 = k, x_t) for every k, float64: the same step as a function of x_0."""
+
+    @abstractmethod
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
     ) -> Float[Tensor, "N D S"]:

@@ -92,6 +92,16 @@ class JumpProcess(ForwardProcess):
         step = self.columns(x_t, t, s) * self.push(weight, s)
         return (step / step.sum(-1, keepdim=True)).clamp(min=TINY).log()
 
+    def log_posterior(
+        self,
+        x_s: Int[Tensor, "N D"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+    ) -> Float[Tensor, "N D S"]:
+        seen = self.columns(x_t, t, s).gather(-1, x_s[..., None]).clamp(min=TINY).log()
+        return seen + self.log_likelihood(x_s, s) - self.log_likelihood(x_t, t)
+
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
     ) -> Float[Tensor, "N D S"]:

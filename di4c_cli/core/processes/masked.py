@@ -120,6 +120,24 @@ class MaskedProcess(processes.ForwardProcess):
         frozen = log_p.new_full(log_p.shape, NEVER).scatter(-1, seen, 0.0)
         return torch.where(seen == self.mask_id, revealed, frozen)
 
+    def log_posterior(
+        self,
+        x_s: Int[Tensor, "N D"],
+        x_t: Int[Tensor, "N D"],
+        t: Float[Tensor, " N"],
+        s: Float[Tensor, " N"],
+    ) -> Float[Tensor, "N D S"]:
+        stay = self._stay(t, s)[:, None, None]
+        shape = (*x_t.shape, self.space.num_states)
+        kept = stay.log().clamp(min=NEVER).expand(shape).clone()
+        kept[..., self.mask_id] = 0.0  # x_0 = mask, if a model allows it, is revealed as a mask
+        shown = torch.log1p(-stay).clamp(min=NEVER).expand(*x_t.shape, 1)
+        shown = kept.new_full(shape, NEVER).scatter(-1, x_s[..., None], shown)
+        frozen = torch.where(x_s == x_t, 0.0, NEVER).double()[..., None]
+        return torch.where(
+            self.open(x_t)[..., None], torch.where(self.open(x_s)[..., None], kept, shown), frozen
+        )
+
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
     ) -> Float[Tensor, "N D S"]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
-from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
+from di4c_cli.core.denoiser import Alternating, Denoiser, ProductDenoiser
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers._kept import Cached, FixedLatent, once_each
@@ -114,7 +114,10 @@ class Config(_Config, ABC):
                 raise ValueError(
                     'cache is exact only for networks that see no time, and with latent = "fixed"'
                 )
-        return [Call(d, t, s) for d, t, s in zip(denoisers, times, times[1:], strict=False)]
+        spans = zip(denoisers, times, times[1:], strict=False)
+        return [
+            Call(d.turn(k) if isinstance(d, Alternating) else d, t, s) for k, (d, t, s) in enumerate(spans)
+        ]
 
 
 @torch.no_grad()

@@ -4,13 +4,15 @@ A file `<kind>.py` holds `Config(students.Config)` with `build(...)`, giving a m
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from di4c_cli.core import networks
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.processes import ForwardProcess
 
 
@@ -29,6 +31,11 @@ class Config(_Config, ABC):
     def draws(self) -> int:
         """L for the losses of this kind of student."""
         return self.num_latents
+
+    def fit(
+        self, student: nn.Module, data: Dataset, generator: torch.Generator, narrate: Callable[[str], None]
+    ) -> None:
+        """What the student takes from the data before its training: nothing, unless it says so."""
 
     @abstractmethod
     def build(self, network: networks.Config, process: ForwardProcess) -> nn.Module:

@@ -1,0 +1,129 @@
+"""A codebook's start: mixtures of product laws fitted to windows of data by expectation-maximisation.
+
+What EM finds is the law of data alone (t = 1, nothing visible). As tilts c = log p(. | j) - log p(.) it is
+laid over whatever the teacher says. Without it, tables need a far larger learning rate and get half as far.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from di4c_cli.core.codebook import Codebook
+from di4c_cli.core.coupling import Chain
+from di4c_cli.core.datasets import Split
+from di4c_cli.core.space import draw_from, uniform
+from di4c_cli.core.windows import Windows
+
+AT_ONCE = 2**23  # responsibilities of a piece of the windows
+SHARPNESS = 0.5  # a component's first law: this much of it is the window that it starts from
+PAIRS = 0.1  # neighbours' pairs that independence is given for each pair of components
+EVEN = 1e-4  # of a marginal law that is even over all states, so that no state is impossible
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """M product laws of n positions."""
+
+    log_p: Float[Tensor, "n S M"]
+    log_prior: Float[Tensor, " M"]
+
+    def log_joint(self, x: Int[Tensor, "N n"]) -> Float[Tensor, "N M"]:
+        """log p(x, j)."""
+        n, S, _ = self.log_p.shape
+        rows = x + torch.arange(n, device=x.device) * S
+        return embedding_bag(rows, self.log_p.flatten(0, 1), mode="sum") + self.log_prior
+
+    def responsibilities(self, x: Int[Tensor, "N n"]) -> Float[Tensor, "N M"]:
+        return self.log_joint(x).softmax(-1)
+
+
+def marginal_law(x: Int[Tensor, "N n"], num_states: int) -> Float[Tensor, "n S"]:
+    """The law of each position alone; every state has a little."""
+    counts = torch.stack([column.bincount(minlength=num_states) for column in x.T]).float()
+    return (1 - EVEN) * counts / counts.sum(-1, keepdim=True) + EVEN / num_states
+
+
+def fitted(
+    x: Int[Tensor, "N n"],
+    num_states: int,
+    num_components: int,
+    rounds: int,
+    smoothing: float,
+    generator: torch.Generator,
+) -> tuple[Mixture, float]:
+    """EM from windows chosen at random, and the mean log-likelihood over the product law's, nats a window.
+
+    Args:
+        smoothing: windows of the marginal law that each component is given on top of its own.
+    """
+    law = marginal_law(x, num_states)
+    first = x[draw_from(torch.zeros(len(x)), uniform(num_components, generator=generator, device="cpu"))]
+    one_hot = torch.nn.functional.one_hot(first.T, num_states).float().transpose(1, 2)  # (n, S, M)
+    log_p = (SHARPNESS * one_hot + (1 - SHARPNESS) * law[..., None]).log()
+    mixture = Mixture(log_p, torch.full((num_components,), -float(num_components)).log_softmax(0))
+    size, gain = max(1, AT_ONCE // num_components), 0.0
+    for _ in range(rounds):
+        counts = torch.zeros(x.shape[1], num_states, num_components)
+        total, gain = torch.zeros(num_components), 0.0
+        for part in x.split(size):
+            joint = mixture.log_joint(part)
+            gain += joint.logsumexp(-1).double().sum().item()
+            shares = joint.softmax(-1)
+            total += shares.sum(0)
+            for place, column in enumerate(part.T):
+                counts[place].index_add_(0, column, shares)
+        counts += smoothing * law[..., None]
+        mixture = Mixture((counts / (total + smoothing)).log(), (total + 1).log().log_softmax(0))
+    product = sum(law[place].log()[column].double().sum().item() for place, column in enumerate(x.T))
+    return mixture, (gain - product) / len(x)
+
+
+@torch.no_grad()
+def fit(
+    codebook: Codebook,
+    layouts: list[Windows],
+    split: Split,
+    rounds: int,
+    num: int,
+    smoothing: float,
+    generator: torch.Generator,
+) -> float:
+    """Start a codebook from about `num` windows of data; the mean gain over product laws, nats a window."""
+    whole = torch.cat([windows.members[(windows.members >= 0).all(1)] for windows in layouts])
+    sharing = [whole] if codebook.tied else [row[row >= 0][None] for row in layouts[0].members]
+    index = torch.randperm(len(split), generator=generator)[: max(1, num // len(sharing[0]))]
+    x, (S, M) = split[index.sort().values].x_0, codebook.tilts.shape[1:]
+    mixtures, gains = [], []
+    for number, members in enumerate(sharing):
+        windows, place = x[:, members].flatten(0, 1), layouts[0].place[members[0]]
+        mixture, gain = fitted(windows, S, M, rounds, smoothing, generator)
+        codebook.tilts[place] = mixture.log_p - marginal_law(windows, S).log()[..., None]
+        codebook.prior[number] = mixture.log_prior
+        mixtures.append(mixture)
+        gains.append(gain)
+    if isinstance(codebook.coupling, Chain):
+        _fit_links(codebook.coupling, layouts[0], x, mixtures)
+    return sum(gains) / len(gains)
+
+
+def _fit_links(chain: Chain, windows: Windows, x: Int[Tensor, "N D"], mixtures: list[Mixture]) -> None:
+    """log p(j, k) / (p(j) p(k)) of neighbouring windows: what a chain adds to their own weights."""
+    M = chain.transition.shape[-1]
+    together = torch.zeros(windows.num - 1, M, M)
+    for part in x.split(max(1, AT_ONCE // (M * windows.num))):
+        shares = [
+            mixtures[w % len(mixtures)].responsibilities(part[:, row])
+            for w, row in enumerate(windows.members)
+        ]
+        together += torch.stack([left.T @ right for left, right in itertools.pairwise(shares)])
+    if len(chain.transition) == 1:
+        together = together.sum(0, keepdim=True)
+    apart = together.sum(2, keepdim=True) * together.sum(1, keepdim=True)
+    apart = apart / together.sum((1, 2), keepdim=True)
+    # Pairs that hardly occur say little: on top of each come PAIRS of what independence makes of it.
+    prior = PAIRS * M * M * apart / together.sum((1, 2), keepdim=True)
+    chain.transition.copy_(((together + prior) / (apart + prior)).log())

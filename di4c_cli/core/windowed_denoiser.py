@@ -1,0 +1,117 @@
+"""The windowed student: a teacher's network, and a codebook of components for windows of positions."""
+
+from contextlib import nullcontext
+from copy import copy
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from di4c_cli.core.codebook import Codebook
+from di4c_cli.core.denoiser import Denoiser, law_of_features, law_of_rows
+from di4c_cli.core.law import MixtureOfRows
+from di4c_cli.core.mixing import Windowed
+from di4c_cli.core.networks import Network
+from di4c_cli.core.parameterization import BayesSkip, Parameterization
+from di4c_cli.core.product_law import ProductLaw
+from di4c_cli.core.windowed_law import WindowedLaw
+from di4c_cli.core.windows import Windows
+
+
+class WindowedDenoiser(nn.Module):
+    """Windows of one layout at a time; which one is drawn, unless a sampling run takes them in turn."""
+
+    def __init__(
+        self,
+        network: Network,
+        parameterization: Parameterization,
+        layouts: list[Windows],
+        codebooks: list[Codebook],
+        *,
+        frozen: bool,
+    ) -> None:
+        """
+        Args:
+            codebooks: one for each layout, or one for all.
+            frozen: the network stays the teacher's.
+        """
+        super().__init__()
+        self.network = network.requires_grad_(not frozen)
+        self.parameterization = parameterization
+        self.layouts = layouts
+        self.lam_codebooks = nn.ModuleList(codebooks)
+        self.frozen = frozen
+        self.layout = 0 if len(layouts) == 1 else None
+
+    def train(self, mode: bool = True) -> "WindowedDenoiser":
+        """A frozen network is evaluated, without dropout, while the codebook trains."""
+        super().train(mode)
+        self.network.train(mode and not self.frozen)
+        return self
+
+    @property
+    def sees_time(self) -> bool:
+        """See `NetworkDenoiser`."""
+        return self.network.sees_time or isinstance(self.parameterization, BayesSkip)
+
+    def windowed(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None,
+        layout: int,
+    ) -> WindowedLaw:
+        """The exact law under one layout."""
+        windows = self.layouts[layout].to(x_t.device)
+        codebook = self.lam_codebooks[layout % len(self.lam_codebooks)]
+        assert isinstance(codebook, Codebook)
+        with torch.no_grad() if self.frozen else nullcontext():
+            h = self.network.hidden(x_t, t, label)
+        base = law_of_features(self.network, self.parameterization, h, x_t, t)
+        seen = self.network.around(h, windows.members) if codebook.inner is not None else None
+        open_ = self.parameterization.open(x_t)
+        u = codebook.potentials(windows, x_t, open_, seen)
+        return WindowedLaw(base, codebook.tilts, Windowed(windows, u, codebook.coupling))
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> ProductLaw:
+        return self.law(x_t, t, label, generator=generator).drawn(generator)
+
+    def law(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+        num_latents: int = 1,
+    ) -> WindowedLaw:
+        """Exact given the layout, however many draws were asked for."""
+        layout = self.layout
+        if layout is None:
+            layout = int(torch.randint(len(self.layouts), (), generator=generator, device=generator.device))
+        return self.windowed(x_t, t, label, layout)
+
+    def law_of_draws(
+        self,
+        x: Int[Tensor, "B N D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> MixtureOfRows:
+        return law_of_rows(
+            lambda rows, times, labels: self(rows, times, labels, generator=generator), x, t, label
+        )
+
+    def turn(self, call: int) -> Denoiser:
+        """The same weights, with the layout that has its turn."""
+        view = copy(self)
+        view.layout = call % len(self.layouts)
+        return view
