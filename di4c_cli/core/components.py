@@ -113,7 +113,8 @@ class Tilted(Components):
     def log_expected(self, log_f: Float[Tensor, "P S"]) -> Float[Tensor, "P L"]:
         log_p = self.log_base + log_f
         top = log_p.detach().amax(-1, keepdim=True)
-        return self._grouped.times((log_p - top).exp(), self._factor).log() + top - self._log_z
+        inner = self._grouped.times((log_p - top).exp().to(self._factor.dtype), self._factor)
+        return inner.log() + top - self._log_z
 
     def kl_from(self, log_p: Float[Tensor, "P S"]) -> Float[Tensor, " P"]:
         gained = self._grouped.times(log_p.exp(), self.tilts) - self._log_z

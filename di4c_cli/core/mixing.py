@@ -81,7 +81,7 @@ class Windowed(Mixing):
 
     def log_joint(self, sums: Float[Tensor, "B W M N"]) -> Float[Tensor, "B N"]:
         u = self.u[..., None]
-        return self.coupling.log_total(u + sums) - self.coupling.log_total(u)
+        return self.coupling.log_total(u + sums.to(u.dtype)) - self.coupling.log_total(u)
 
     def effective_components(self, sums: Float[Tensor, "B W M N"]) -> Float[Tensor, "B N"]:
         """The mean over the windows."""
