@@ -203,6 +203,37 @@ def test_reverse_step_of_a_law_sums_its_posteriors(case):
         assert torch.allclose(step, expected, atol=1e-12)
 
 
+SHORT_AND_LONG = ((T, U), (T, 0.69), (T, 0.0), (1.0, 0.4), (1.0, 1e-4), (1.0, 0.0), (1e-2, 1e-6))
+
+
+@pytest.mark.parametrize(("t", "s"), SHORT_AND_LONG)
+def test_posterior_of_every_x_0_is_the_reverse_step_of_a_law_certain_of_it(case, t, s):
+    process, _ = case
+    S = process.space.num_states
+    certain = torch.where(torch.eye(S).bool(), 0.0, NEVER).double()
+    x_s, x_t = torch.cartesian_prod(torch.arange(S), torch.arange(S)).split(1, 1)
+    got = process.log_posterior(x_s, x_t, times(t, S * S), times(s, S * S))
+    assert got.dtype == torch.float64
+    for k in range(S):
+        step = process.log_transition(certain[k].expand(S * S, 1, S), x_t, times(t, S * S), times(s, S * S))
+        expected = step.gather(-1, x_s[..., None])[..., 0]
+        assert torch.allclose(got[..., k].exp(), expected.exp(), rtol=1e-9, atol=1e-14)
+
+
+def test_posteriors_of_a_law_add_up_to_its_reverse_step(case):
+    """Many positions, each row at times of its own; a law may give a mask some probability."""
+    process = case[0]
+    S, (t, s) = process.space.num_states, tensor(*SHORT_AND_LONG).T.repeat(1, 40)
+    x_s, x_t = torch.randint(S, (2, len(t), 3), generator=seeded())
+    log_p = torch.randn(len(t), 3, S, generator=seeded(1), dtype=torch.float64).log_softmax(-1)
+    got = (log_p + process.log_posterior(x_s, x_t, t, s)).logsumexp(-1)
+    expected = process.log_transition(log_p, x_t, t, s).gather(-1, x_s[..., None])[..., 0]
+    possible = expected > -50
+    assert possible.double().mean() > 0.2
+    assert torch.allclose(got[possible], expected[possible], rtol=0, atol=1e-9)
+    assert (got[~possible] < -50).all()
+
+
 def test_a_mask_that_is_predicted_stays_a_mask():
     """Logits that are not SUBS give the mask a little: the reverse step is still a law."""
     process = masked.Config().build(SPACE)
@@ -405,6 +436,17 @@ def test_states_out_of_reach_do_not_blow_up(paper, t):
     exact = paper.log_transition(clean, x_t, times(t, 3), times(t / 2, 3)).exp()
     assert (step - exact).abs().sum(-1).max() / 2 < 0.01
     assert (rates.sum(-1) / paper.reverse_rates(clean, x_t, times(t, 3)).sum(-1) - 1).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(("t", "s"), [(1.0, 0.5), (1.0, 1e-3), (0.1, 0.05), (0.01, 0.0), (1e-3, 5e-4)])
+def test_posteriors_of_the_paper_are_its_reverse_step(paper, t, s):
+    x_t, x_s = torch.cartesian_prod(torch.tensor([0, 100, 200]), torch.arange(256)).split(1, 1)
+    at = times(t, len(x_t)), times(s, len(x_t))
+    log_p = (-(((torch.arange(256) - x_t[..., None]).double() / 10) ** 2)).log_softmax(-1)
+    log_posterior = paper.log_posterior(x_s, x_t, *at)
+    assert log_posterior.isfinite().all()
+    step = paper.log_transition(log_p, x_t, *at).gather(-1, x_s[..., None])[..., 0]
+    assert torch.allclose((log_p + log_posterior).logsumexp(-1).exp(), step.exp(), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("num_states", "rate_sigma"), [(2, 6.0), (4, 6.0), (4, 1.0), (17, 3.0), (64, 6.0)])

@@ -92,7 +92,7 @@ class ForwardProcess(ABC):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        """log q_{s|0,t}(x_s | x_0 = k, x_t) for every k, float64: the same step as a function of x_0."""
+        """log q_{s|0,t}(x_s^d | x_0^d = k, x_t^d) for every k, float64: a step as a function of x_0."""
 
     @abstractmethod
     def reverse_rates(

@@ -99,8 +99,11 @@ class JumpProcess(ForwardProcess):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        seen = self.columns(x_t, t, s).gather(-1, x_s[..., None]).clamp(min=TINY).log()
-        return seen + self.log_likelihood(x_s, s) - self.log_likelihood(x_t, t)
+        zero = torch.zeros_like(t)
+        taken = self.columns(x_t, t, s).gather(-1, x_s[..., None])  # q_{t|s}(x_t | x_s), whatever x_0 is
+        # Where k leads to x_t by the kernels' noise alone, the sum over x_s is up to 2 and not 1.
+        likelihood = self.columns(x_t, t, zero).clamp(min=TINY)
+        return (taken * self.columns(x_s, s, zero) / likelihood).clamp(min=TINY).log()
 
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]

@@ -127,16 +127,14 @@ class MaskedProcess(processes.ForwardProcess):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        stay = self._stay(t, s)[:, None, None]
-        shape = (*x_t.shape, self.space.num_states)
-        kept = stay.log().clamp(min=NEVER).expand(shape).clone()
-        kept[..., self.mask_id] = 0.0  # x_0 = mask, if a model allows it, is revealed as a mask
-        shown = torch.log1p(-stay).clamp(min=NEVER).expand(*x_t.shape, 1)
-        shown = kept.new_full(shape, NEVER).scatter(-1, x_s[..., None], shown)
-        frozen = torch.where(x_s == x_t, 0.0, NEVER).double()[..., None]
-        return torch.where(
-            self.open(x_t)[..., None], torch.where(self.open(x_s)[..., None], kept, shown), frozen
-        )
+        stay = self._stay(t, s)[:, None].expand(x_t.shape)
+        stays, reveals = stay.log().clamp(min=NEVER), torch.log1p(-stay).clamp(min=NEVER)
+        open_, unchanged = self.open(x_t), x_s == x_t
+        unmoved = torch.where(unchanged, stays.where(open_, 0.0), NEVER)  # whatever x_0 is
+        # x_0 = x_s explains a position that was open: a reveal, and for certain where x_0 is a mask itself.
+        explained = torch.where(open_, reveals.where(~unchanged, 0.0), unmoved)
+        every = unmoved[..., None].repeat(1, 1, self.space.num_states)
+        return every.scatter_(-1, x_s[..., None], explained[..., None])
 
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]
