@@ -18,6 +18,7 @@ LABELS = {
     "fd": "Fréchet distance to training data",
     "nll_bound": "held-out NLL bound, nats",
     "valid": "share of valid samples",
+    "valid_words": "share of valid words",
     "kid": "kernel distance",
     "precision": "precision",
     "recall": "recall",

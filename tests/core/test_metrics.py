@@ -20,6 +20,7 @@ from di4c_cli.core.metrics import (
     kid,
     nll_bound,
     precision_recall,
+    spelling,
     tv,
     words,
 )
@@ -423,6 +424,86 @@ def test_words_and_entropy(tmp_path):
     assert words.Config().build()(run) == {"valid": 0.6, "distinct": 0.8}
     share = torch.tensor([7, 6]) / 13  # a and b; padding is not counted
     assert entropy.Config().build()(run)["entropy"] == pytest.approx(torch.special.entr(share).sum().item())
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzT' .-2"
+
+
+def text_rows(*texts):
+    """A codec of running text, and rows of it."""
+    codec = characters.Config(length=24, alphabet=LETTERS).build()
+    return codec, codec.encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" the cat ", ["the", "cat"]),
+        ("the cat sat", ["cat"]),
+        (".The the-cat.", ["the", "the", "cat"]),
+        (" don't 'tis 'so' dogs' ", ["don't", "tis", "so", "dogs"]),
+        ("'t was'", []),  # of don't, it may be
+        (" a2b 22 ", ["a", "b"]),
+        (" ' '' . ", []),
+        ("the", []),
+        ("", []),
+    ],
+)
+def test_complete_words_of_a_row(text, words):
+    codec, rows = text_rows("cat", text, "cat")  # neighbours join nothing
+    assert spelling.complete_words(codec, rows) == words
+
+
+def test_spelling(tmp_path):
+    codec, rows = text_rows("x The cat. don't sleep", "ing x. ")
+    data = Dataset(TensorSplit(rows), TensorSplit(rows))
+    measure = spelling.Config().build()
+
+    def figures(*samples):
+        return measure(trial(tmp_path, data, codec, codec.encode(samples), plan=None))
+
+    assert figures("a the cat. The dog", " don't dont ", "caterpillar") == {
+        "valid_words": 0.8,
+        "words_per_sample": 5 / 3,
+    }
+    assert figures(" sleep ", " ing ", " x ")["valid_words"] == pytest.approx(1 / 3)
+    assert figures("the", "cat") == {"valid_words": 0, "words_per_sample": 0}
+
+
+def test_spelling_reads_a_bounded_part_of_the_training_text(monkeypatch):
+    texts = [f" {a}{b} " for a in "abcdef" for b in "xyz"]
+    codec, rows = text_rows(*texts)
+    monkeypatch.setattr(spelling, "READ_AT_ONCE", 5 * 24)
+
+    def known():
+        split = TensorSplit(rows.clone())  # another data set, of which nothing is remembered
+        return spelling.vocabulary(Dataset(split, split), codec)
+
+    assert known() == {text.strip() for text in texts}
+    monkeypatch.setattr(spelling, "READ", 2 * 24)
+    assert known() == {"ax", "fz"}
+
+
+def test_ends_of_documents_are_no_words():
+    class Documents(characters.CharacterCodec):
+        document_end = 0
+
+        def decode(self, tokens):
+            return ["".join(("<end>", *LETTERS)[k] for k in row) for row in tokens.tolist()]
+
+    codec = Documents(24, LETTERS)
+    rows = torch.tensor([[0, *codec.tokenize("b cd"), 0, *codec.tokenize("de f"), 0]])
+    assert spelling.complete_words(codec, rows) == ["cd", "de"]
+
+
+def test_spelling_is_of_running_text(tmp_path):
+    for codec in (
+        states.Config(num_dims=2, num_states=12).build(),
+        pixels.Config(height=1, width=2, levels=4).build(),
+    ):
+        points = TensorSplit(torch.tensor([[0, 1]]))
+        with pytest.raises(RecipeError, match="spelling reads running text"):
+            spelling.Config().build()(trial(tmp_path, Dataset(points, points), codec, points.x_0))
 
 
 def test_entropy_of_equal_states_is_the_logarithm(tmp_path):

@@ -1,0 +1,70 @@
+"""Spelling of running text: whether its words are words of the training text."""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from di4c_cli.core import metrics
+from di4c_cli.core.codecs import TextCodec
+from di4c_cli.core.datasets import Dataset, spread_index
+from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.errors import RecipeError
+
+READ = 2**24  # tokens of the training text
+READ_AT_ONCE = 2**20
+CUT = "\0"  # stands for what is beyond the ends of a row
+APOSTROPHES = "'’"
+
+
+def complete_words(codec: TextCodec, rows: Int[Tensor, "N D"]) -> list[str]:
+    """Every word of the rows, as often as it occurs, case folded.
+
+    A word is a run of letters, with apostrophes inside, and something else before and behind it in its row.
+    """
+    texts = codec.decode(rows)
+    if codec.document_end is not None:
+        # It is shown by a name, which is no word. At the ends of wrapped rows it cuts words as the ends do.
+        end = codec.decode(torch.tensor([[codec.document_end]]))[0]
+        texts = [text.removeprefix(end).removesuffix(end).replace(end, "\n") for text in texts]
+    text = CUT.join(["", *texts, ""]).casefold()
+    gaps = {ord(c): " " for c in set(text) if not (c.isalpha() or c in APOSTROPHES + CUT)}
+    whole = (run.strip(APOSTROPHES) for run in text.translate(gaps).split() if CUT not in run)
+    return [word for word in whole if word]
+
+
+@lru_cache(maxsize=2)
+def vocabulary(dataset: Dataset, codec: TextCodec) -> frozenset[str]:
+    """The words of the training rows: of all, or of 2^24 tokens in rows spread evenly over them."""
+    D = codec.space.num_dims
+    index = spread_index(len(dataset.train), max(1, READ // D))
+    pieces = index.split(max(1, READ_AT_ONCE // D))
+    return frozenset().union(*(complete_words(codec, dataset.train[piece].x_0) for piece in pieces))
+
+
+class Spelling:
+    """`valid_words`: the share of complete words that the training text has; 0 where there are none.
+
+    `words_per_sample`: how many complete words a sample has. Words cut by the ends of a sample are left out.
+    """
+
+    def __init__(self) -> None:
+        self.directions: dict[str, Direction] = {"valid_words": "higher", "words_per_sample": "report"}
+
+    def __call__(self, trial: Trial) -> dict[str, float]:
+        if not isinstance(trial.codec, TextCodec):
+            raise RecipeError("metrics: spelling reads running text", "leave it out of this recipe")
+        known = vocabulary(trial.dataset, trial.codec)
+        words = complete_words(trial.codec, trial.samples.cpu())
+        return {
+            "valid_words": sum(word in known for word in words) / max(1, len(words)),
+            "words_per_sample": len(words) / len(trial.samples),
+        }
+
+
+class Config(metrics.Config):
+    """Share of valid words in running text."""
+
+    def build(self) -> Spelling:
+        return Spelling()
