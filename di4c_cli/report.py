@@ -28,6 +28,8 @@ LABELS = {
 }
 """Metrics worth a panel, the most telling first."""
 MAX_PANELS = 4
+ERROR = "_se"
+"""The end of the name of a figure that is the standard error of another."""
 DASHES = ("-", "--", "-.", ":")
 """Line styles of the guidance weights."""
 DECADE = 10.0  # panels whose figures span more than this factor get a logarithmic axis
@@ -35,14 +37,17 @@ DECADE = 10.0  # panels whose figures span more than this factor get a logarithm
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure over seeds: mean and sample standard deviation (0 for one seed)."""
+    """A figure over seeds: mean and sample standard deviation.
+
+    Of one seed: the standard error that came with the figure, 0 if none did.
+    """
 
     mean: float
     std: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Figure":
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
+    def of(cls, values: Sequence[float], error: float = 0.0) -> "Figure":
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else error)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def _group(model: str, steps: int, guidance: float | None, rows: list[dict[str, 
         nfe=rows[0]["nfe"],
         guidance=guidance,
         seeds=len(rows),
-        metrics={name: Figure.of(v) for name, v in values.items()},
+        metrics={name: Figure.of(v, *values.get(name + ERROR, [])[:1]) for name, v in values.items()},
         seconds_per_sample=statistics.fmean(row["seconds_per_sample"] for row in rows),
     )
 
@@ -96,11 +101,14 @@ def write_report(result: dict[str, Any], out: Path) -> list[Path]:
 
 
 def metric_names(result: dict[str, Any]) -> list[str]:
-    """Every metric of an evaluation, in the order of its directions, then of appearance."""
+    """Every metric of an evaluation, in the order of its directions, then of appearance.
+
+    Standard errors are told with the figures that they belong to.
+    """
     found = dict.fromkeys(name for row in result["rows"] for name in row["metrics"])
-    return [n for n in result["directions"] if n in found] + [
-        n for n in found if n not in result["directions"]
-    ]
+    ordered = [n for n in result["directions"] if n in found]
+    ordered += [n for n in found if n not in result["directions"]]
+    return [n for n in ordered if not (n.endswith(ERROR) and n.removesuffix(ERROR) in found)]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -132,7 +140,9 @@ def _cell(figure: Figure | None) -> str:
 def _caption(result: dict[str, Any], groups: list[Group]) -> str:
     seeds = max((group.seeds for group in groups), default=0)
     num = " or ".join(str(n) for n in sorted({row["num"] for row in result["rows"]}))
-    spread = f"Mean ± standard deviation over {seeds} sampling seeds" if seeds > 1 else "One sampling seed"
+    known = any(figure.std for group in groups for figure in group.metrics.values())
+    one = "One sampling seed, ± standard error" if known else "One sampling seed"
+    spread = f"Mean ± standard deviation over {seeds} sampling seeds" if seeds > 1 else one
     return (
         f"{spread}, {num} samples each; K: sampling steps, "
         + ("w: guidance weight, " if any(group.guidance is not None for group in groups) else "")

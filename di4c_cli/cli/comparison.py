@@ -9,7 +9,10 @@ _PLAIN_ARROWS = {"lower": " (lower)", "higher": " (higher)"}
 
 
 def print_comparison(evaluation: dict[str, Any]) -> None:
-    """One line for each model and number of steps; over several seeds, mean and standard deviation."""
+    """One line for each model and number of steps; over several seeds, mean and standard deviation.
+
+    Of one seed, a figure with its standard error, where it has one.
+    """
     names, reference = metric_names(evaluation), evaluation["reference"]
     pretty = console.can_print("↓↑±")
     arrows = ARROWS if pretty else _PLAIN_ARROWS

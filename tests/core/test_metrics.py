@@ -246,6 +246,30 @@ def test_nll_bound_of_one_call_is_the_joint_and_seeds_pair_the_models(tmp_path):
     assert figure(Drawing(process, data.joint), 4) == figure(teacher, 4)
 
 
+def test_nll_bound_has_the_standard_error_of_its_items(tmp_path):
+    codec = states.Config(num_dims=1, num_states=2).build()
+    process = masked.Config().build(codec.space)
+
+    class Biased(Fake):
+        """Its bound of a single call is -log 0.9 of state 0, and -log 0.1 of state 1."""
+
+        def law(self, x_t, t, label=None, *, generator, num_latents=1):
+            log_p = torch.tensor([0.9, 0.1, 0]).double().log().clamp(min=NEVER)
+            return MixtureLaw.dense(log_p.expand(len(x_t), 1, 1, 3))
+
+    def figures(*points):
+        split = TensorSplit(torch.tensor(points)[:, None])
+        run = trial(
+            tmp_path, Dataset(split, split), codec, split.x_0, process=process, plan=plan(Biased(), 1)
+        )
+        return nll_bound.Config(batch=2).build()(run)
+
+    spread_of_three = math.log(9) * (2 / 3) ** 0.5 / 2**0.5  # d, d, d + log 9; Bessel
+    assert figures(0, 0, 1)["nll_bound_se"] == pytest.approx(spread_of_three / 3**0.5)
+    assert figures(0, 0, 0)["nll_bound_se"] == pytest.approx(0, abs=1e-12)
+    assert figures(1) == {"nll_bound": pytest.approx(-math.log(0.1))}
+
+
 def test_real_data_has_no_plan_to_measure(tmp_path):
     codec = states.Config(num_dims=2, num_states=2).build()
     data = toy.Config(joint="pairs", num=10).build(codec)

@@ -50,6 +50,21 @@ def test_table():
     assert "2 sampling seeds, 100 samples" in lines[9]
 
 
+def test_a_standard_error_stands_behind_its_figure_not_in_a_column():
+    data = result() | {"directions": {"nll_bound": "lower", "nll_bound_se": "report", "lone_se": "report"}}
+    for row, (bound, error) in zip(
+        data["rows"], [(50, 0.5), (54, 0.7), (42, 0.25), (3.21, 0.0234)], strict=True
+    ):
+        row["metrics"] = {"nll_bound": bound, "nll_bound_se": error, "lone_se": 7.0}
+    lines = report.table(data).splitlines()
+    assert lines[2] == "| model | K | NFE | nll_bound ↓ | lone_se | ms/sample |"
+    assert lines[4] == "| teacher | 1 | 1 | 52 ± 2.8 | 7 | 2 |"  # the deviation over its two seeds
+    assert lines[6] == "| student | 1 | 1 | 3.21 ± 0.023 | 7 | 2 |"
+    one_seed = report.table(data | {"rows": data["rows"][2:]})
+    assert "One sampling seed, ± standard error, 100 samples each" in one_seed
+    assert "±" not in report.table(result() | {"rows": result()["rows"][2:]})
+
+
 def test_no_floor_no_line():
     bare = result() | {"reference": {}}
     assert "*real data* |" not in report.table(bare)

@@ -115,8 +115,9 @@ def test_the_evaluation_pane_agrees_with_eval(program: Program) -> None:
                 model = head.split()[-1]
                 rows = [r for r in told["rows"] if (r["model"], str(r["steps"])) == (model, steps)]
                 if rows and metric in rows[0]["metrics"]:
-                    assert shown == figure(rows[0]["metrics"][metric])
-                    checked += 1
+                    mean, error = (rows[0]["metrics"].get(metric + end) for end in ("", "_se"))
+                    assert shown == figure(mean) + (f" ±{figure(float(f'{error:.2g}'))}" if error else "")
+                    checked += 1 if error is None else 2
                 elif head == "real data" and name:
                     assert shown == (figure(told["reference"][metric]) if metric in told["reference"] else "")
         assert checked == sum(len(row["metrics"]) for row in told["rows"])

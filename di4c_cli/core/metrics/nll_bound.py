@@ -8,6 +8,8 @@ term is left at t = 1; for the masked process it is the forward chain itself. Th
 an upper bound.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -62,10 +64,13 @@ def log_posterior(
 
 
 class NllBound:
-    """`nll_bound`: mean over held-out items, spread evenly over the split."""
+    """`nll_bound`: mean over held-out items, spread evenly over the split.
+
+    `nll_bound_se`: its standard error over them, nats; a single item has none.
+    """
 
     def __init__(self, num: int, num_latents: int, batch: int) -> None:
-        self.directions: dict[str, Direction] = {"nll_bound": "lower"}
+        self.directions: dict[str, Direction] = {"nll_bound": "lower", "nll_bound_se": "report"}
         self.num = num
         self.num_latents = num_latents
         self.batch = batch
@@ -77,11 +82,15 @@ class NllBound:
         chain, latents = (torch.Generator(trial.device).manual_seed(trial.seed) for _ in range(2))
         items = spread(trial.dataset.test, self.num).to(trial.device)
         items = items.told(trial.process.space.num_classes, 0.0, chain)
-        bounds = [
+        parts = [
             nll_bound(trial.plan, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
             for part in (items[rows] for rows in torch.arange(len(items)).split(self.batch))
         ]
-        return {"nll_bound": torch.cat(bounds).mean().item()}
+        bounds = torch.cat(parts)
+        figures = {"nll_bound": bounds.mean().item()}
+        if len(bounds) > 1:
+            figures["nll_bound_se"] = bounds.std().item() / math.sqrt(len(bounds))
+        return figures
 
 
 class Config(metrics.Config):
