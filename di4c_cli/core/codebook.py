@@ -12,7 +12,7 @@ from di4c_cli.core.coupling import Chain, Coupling, Independent
 from di4c_cli.core.windows import Windows
 
 GateKind = Literal["prior", "bayes", "features"]
-HIDDEN = 128  # width of the gate's hidden layer
+HIDDEN = 64  # width of the gate's hidden layer
 
 
 class Codebook(nn.Module):

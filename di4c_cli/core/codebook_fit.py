@@ -20,6 +20,9 @@ from di4c_cli.core.windows import Windows
 
 AT_ONCE = 2**23  # responsibilities of a piece of the windows
 SHARPNESS = 0.5  # a component's first law: this much of it is the window that it starts from
+LONGEST = 8  # positions of the longest context
+FAINT = 0.02  # occurrences of the marginal law that a context's own law is given
+PRIOR = 10.0  # steps by independence that every context is given
 PAIRS = 0.1  # neighbours' pairs that independence is given for each pair of components
 EVEN = 1e-4  # of a marginal law that is even over all states, so that no state is impossible
 
@@ -83,7 +86,7 @@ def fitted(
 
 
 @torch.no_grad()
-def fit(
+def fit_mixtures(
     codebook: Codebook,
     layouts: list[Windows],
     split: Split,
@@ -127,3 +130,56 @@ def _fit_links(chain: Chain, windows: Windows, x: Int[Tensor, "N D"], mixtures: 
     # Pairs that hardly occur say little: on top of each come PAIRS of what independence makes of it.
     prior = PAIRS * M * M * apart / together.sum((1, 2), keepdim=True)
     chain.transition.copy_(((together + prior) / (apart + prior)).log())
+
+
+@torch.no_grad()
+def fit_contexts(
+    codebook: Codebook, chain: Chain, split: Split, num: int, generator: torch.Generator
+) -> None:
+    """Start a chain over runs of text as a Markov chain of variable order, by counting `num` windows.
+
+    A component is a context: what the text ends with at a window's end, as far back as one of the M most
+    frequent suffixes goes. So neighbouring windows agree on what lies between them.
+    """
+    n, S, M = codebook.tilts.shape
+    D = split[torch.arange(1)].x_0.shape[1]
+    past = min(LONGEST, D // 2)
+    index = torch.randperm(len(split), generator=generator)[: max(1, num // (D - past))]
+    x = split[index.sort().values].x_0
+    state = context_of(x, M, past)  # of the positions from past - 1 on
+    law = marginal_law(x.reshape(-1, 1), S)[0]
+    first = max(past, n) - past  # a window needs n positions up to its end
+    for place in range(n):
+        symbol = x[:, past - n + first + place : D - n + 1 + place]
+        pairs = symbol * M + state[:, first:]
+        counts = pairs.flatten().bincount(minlength=S * M).view(S, M).float()
+        log_p = ((counts + FAINT * law[:, None]) / (counts.sum(0) + FAINT)).log()
+        codebook.tilts[place] = log_p - law.log()[:, None]
+    share = (state.flatten().bincount(minlength=M) + FAINT).float()
+    share /= share.sum()
+    pairs = (state[:, :-n] * M + state[:, n:]).flatten().bincount(minlength=M * M).view(M, M)
+    step = (pairs + PRIOR * share) / (pairs.sum(1, keepdim=True) + PRIOR)
+    codebook.prior.copy_(share.log())
+    chain.transition.copy_((step / share).log())
+
+
+def context_of(x: Int[Tensor, "N D"], num: int, past: int) -> Int[Tensor, "N E"]:
+    """Which of the `num` most frequent suffixes is the longest at each position from past - 1 on.
+
+    A suffix is at most as frequent as what it ends with, so these are among the chosen themselves; the empty
+    one, number 0, is always there.
+    """
+    own = torch.zeros_like(x[:, past - 1 :])  # numbers the suffixes of the length reached
+    numbers, counts = [own], [torch.tensor([own.numel()])]
+    for length in range(1, past + 1):
+        oldest = x[:, past - length : x.shape[1] - length + 1]
+        key = own * (int(x.max()) + 1) + oldest
+        _, own, count = torch.unique(key, return_inverse=True, return_counts=True)
+        numbers.append(own + sum(len(c) for c in counts))
+        counts.append(count)
+    chosen = torch.cat(counts).sort(descending=True, stable=True).indices[:num]
+    slot = torch.full((sum(len(c) for c in counts),), -1).index_copy(0, chosen, torch.arange(len(chosen)))
+    found = torch.zeros_like(own)
+    for number in numbers:
+        found = torch.where(slot[number] >= 0, slot[number], found)
+    return found

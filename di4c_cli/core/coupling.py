@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from di4c_cli.core.space import draw_from, uniform
+from di4c_cli.core.space import draw_from, inverse_cdf, uniform
 
 
 class Coupling(nn.Module, ABC):
@@ -47,8 +47,7 @@ class Independent(Coupling):
 class Chain(Coupling):
     """A hidden Markov chain along the windows: each component weighs the next window's.
 
-    Sums over assignments by the forward algorithm. Its messages are scaled to a largest entry of 1, so a step
-    is one matrix product; what lies further below than the precision is lost, as it would be in the sum.
+    Sums over assignments by the forward algorithm, in probabilities that are scaled at every window.
     """
 
     def __init__(self, links: int, num_components: int) -> None:
@@ -59,41 +58,49 @@ class Chain(Coupling):
         super().__init__()
         self.transition = nn.Parameter(torch.zeros(links, num_components, num_components))
 
-    def _steps(self, num: int) -> Float[Tensor, "{num} M M"]:
-        return self.transition.exp().expand(num, -1, -1)
+    def _scaled(self, u: Float[Tensor, "B W M"]) -> tuple[list[Tensor], list[Tensor], Float[Tensor, "B W 1"]]:
+        """exp(u - top) of each window, exp(transition) of each pair, and top."""
+        top, pairs = u.detach().amax(-1, keepdim=True), u.shape[1] - 1
+        return list((u - top).exp().unbind(1)), list(self.transition.exp().expand(pairs, -1, -1)), top
 
     def log_total(self, u: Float[Tensor, "B W M N"]) -> Float[Tensor, "B N"]:
-        steps = self._steps(u.shape[1] - 1)
-        message = u[:, 0]
-        total = torch.zeros_like(message[:, 0], dtype=torch.float64)
-        for w in range(1, u.shape[1]):
-            top = message.detach().amax(1, keepdim=True)
-            total = total + top.squeeze(1).double()
-            passed = torch.einsum("bmn,mk->bkn", (message - top).exp(), steps[w - 1])
-            message = passed.log() + u[:, w]
-        return total + message.logsumexp(1).double()
-
-    def _forward(self, u: Float[Tensor, "B W M"]) -> list[Float[Tensor, "B M"]]:
-        """Messages up to each window, its own potential included, normalised."""
-        steps, messages = self._steps(u.shape[1] - 1), [u[:, 0].log_softmax(-1)]
-        for w in range(1, u.shape[1]):
-            messages.append(((messages[-1].exp() @ steps[w - 1]).log() + u[:, w]).log_softmax(-1))
-        return messages
+        B, W, M, N = u.shape
+        own, steps, top = self._scaled(u.permute(0, 3, 1, 2).reshape(B * N, W, M))
+        message, total = own[0], top.double().sum((1, 2))
+        for step, potential in zip(steps, own[1:], strict=True):
+            scale = message.sum(-1, keepdim=True)
+            total = total + scale.log().double().squeeze(-1)
+            message = ((message / scale) @ step) * potential
+        return (total + message.sum(-1).log().double()).view(B, N)
 
     def log_marginals(self, u: Float[Tensor, "B W M"]) -> Float[Tensor, "B W M"]:
-        messages, back = self._forward(u), torch.zeros_like(u[:, 0])
-        steps, found = self._steps(u.shape[1] - 1), []
-        for w in reversed(range(u.shape[1])):
-            found.append((messages[w] + back).log_softmax(-1))
-            if w:
-                back = ((back + u[:, w]).log_softmax(-1).exp() @ steps[w - 1].T).log()
-        return torch.stack(found[::-1], 1)
+        own, steps, _ = self._scaled(u)
+        messages, back = self._forward(own, steps), torch.ones_like(own[0])
+        found = [messages[-1]]
+        for w in reversed(range(len(steps))):
+            back = (back * own[w + 1]) @ steps[w].T
+            back = back / back.sum(-1, keepdim=True)
+            found.append(messages[w] * back)
+        shares = torch.stack(found[::-1], 1)
+        shares = shares / shares.sum(-1, keepdim=True)
+        return shares.clamp(min=torch.finfo(u.dtype).tiny).log()
+
+    @staticmethod
+    def _forward(own: list[Tensor], steps: list[Tensor]) -> list[Float[Tensor, "B M"]]:
+        """The law of each window's component, given the windows up to it."""
+        messages = [own[0] / own[0].sum(-1, keepdim=True)]
+        for step, potential in zip(steps, own[1:], strict=True):
+            message = (messages[-1] @ step) * potential
+            messages.append(message / message.sum(-1, keepdim=True))
+        return messages
 
     def draw(self, u: Float[Tensor, "B W M"], generator: torch.Generator) -> Int[Tensor, "B W"]:
         at = uniform(*u.shape[:2], 1, generator=generator, device=u.device)
-        messages, drawn, weigh = self._forward(u), [], torch.zeros_like(u[:, 0])
-        for w in reversed(range(u.shape[1])):
-            drawn.append(draw_from(messages[w] + weigh, at[:, w]))
-            if w:
-                weigh = self.transition.expand(u.shape[1] - 1, -1, -1)[w - 1].T[drawn[-1].squeeze(-1)]
+        own, steps, _ = self._scaled(u)
+        into = list(self.transition.exp().transpose(1, 2).contiguous().expand(len(steps), -1, -1))
+        law, *before = reversed(self._forward(own, steps))
+        drawn = [inverse_cdf(law.double(), at[:, -1])]
+        for w, law in zip(reversed(range(len(steps))), before, strict=True):
+            weights = law * into[w].index_select(0, drawn[-1].squeeze(-1))
+            drawn.append(inverse_cdf(weights.double(), at[:, w]))
         return torch.cat(drawn[::-1], 1)

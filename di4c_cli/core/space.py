@@ -108,7 +108,7 @@ def draw_from(log_p: Float[Tensor, "*rows S"], u: Float[Tensor, "*rows num"]) ->
     S, num = log_p.shape[-1], u.shape[-1]
     size = max(1, DRAWN_AT_ONCE // S)
     rows, uniforms = log_p.reshape(-1, S).split(size), u.reshape(-1, num).split(size)
-    pieces = [_inverse_cdf(_weights(p), v) for p, v in zip(rows, uniforms, strict=True)]
+    pieces = [inverse_cdf(_weights(p), v) for p, v in zip(rows, uniforms, strict=True)]
     return torch.cat(pieces).view(u.shape)
 
 
@@ -156,7 +156,8 @@ def _weights(log_p: Float[Tensor, "n S"]) -> Float[Tensor, "n S"]:
     return (p - p.amax(-1, keepdim=True)).exp_()
 
 
-def _inverse_cdf(p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:
+def inverse_cdf(p: Float[Tensor, "n S"], u: Float[Tensor, "n num"]) -> Int[Tensor, "n num"]:
+    """The states at the given uniforms; `p` in float64, rows of any sum."""
     cdf = p.cumsum(-1)
     total = cdf[..., -1:]
     # A row of NaN would give S: the loss is to tell of a diverged model, not an index out of bounds.

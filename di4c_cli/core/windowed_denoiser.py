@@ -29,11 +29,13 @@ class WindowedDenoiser(nn.Module):
         codebooks: list[Codebook],
         *,
         frozen: bool,
+        balanced: bool,
     ) -> None:
         """
         Args:
             codebooks: one for each layout, or one for all.
             frozen: the network stays the teacher's.
+            balanced: see `WindowedLaw`.
         """
         super().__init__()
         self.network = network.requires_grad_(not frozen)
@@ -41,6 +43,7 @@ class WindowedDenoiser(nn.Module):
         self.layouts = layouts
         self.lam_codebooks = nn.ModuleList(codebooks)
         self.frozen = frozen
+        self.balanced = balanced
         self.layout = 0 if len(layouts) == 1 else None
 
     def train(self, mode: bool = True) -> "WindowedDenoiser":
@@ -48,6 +51,11 @@ class WindowedDenoiser(nn.Module):
         super().train(mode)
         self.network.train(mode and not self.frozen)
         return self
+
+    @property
+    def codebooks(self) -> list[Codebook]:
+        """One for each layout, or one for all."""
+        return [module for module in self.lam_codebooks if isinstance(module, Codebook)]
 
     @property
     def sees_time(self) -> bool:
@@ -63,15 +71,15 @@ class WindowedDenoiser(nn.Module):
     ) -> WindowedLaw:
         """The exact law under one layout."""
         windows = self.layouts[layout].to(x_t.device)
-        codebook = self.lam_codebooks[layout % len(self.lam_codebooks)]
-        assert isinstance(codebook, Codebook)
+        codebook = self.codebooks[layout % len(self.codebooks)]
         with torch.no_grad() if self.frozen else nullcontext():
             h = self.network.hidden(x_t, t, label)
         base = law_of_features(self.network, self.parameterization, h, x_t, t)
         seen = self.network.around(h, windows.members) if codebook.inner is not None else None
         open_ = self.parameterization.open(x_t)
         u = codebook.potentials(windows, x_t, open_, seen)
-        return WindowedLaw(base, codebook.tilts, Windowed(windows, u, codebook.coupling))
+        mixing = Windowed(windows, u, codebook.coupling)
+        return WindowedLaw(base, codebook.tilts, mixing, balanced=self.balanced)
 
     def forward(
         self,

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from di4c_cli.core.components import Tilted
+from di4c_cli.core.components import ByPlace, Tilted
 from di4c_cli.core.law import LawOfComponents
 from di4c_cli.core.mixing import Windowed
 from di4c_cli.core.product_law import ProductLaw, Table
@@ -25,8 +25,16 @@ class WindowedLaw(LawOfComponents):
 
     mixing: Windowed
 
-    def __init__(self, base: ProductLaw, tilts: Float[Tensor, "places S M"], mixing: Windowed) -> None:
+    def __init__(
+        self, base: ProductLaw, tilts: Float[Tensor, "places S M"], mixing: Windowed, *, balanced: bool
+    ) -> None:
+        """
+        Args:
+            balanced: tilts count from their mean over the components, as weighed by x_t, so that what one
+                of them adds to a state others take away, and the marginals stay near the base law.
+        """
         self.base = base
+        self.balanced = balanced
         self.tilts = tilts
         self.mixing = mixing
         self.sites, self.settled = base.sites, base.settled
@@ -38,8 +46,17 @@ class WindowedLaw(LawOfComponents):
         return super().answer(*asked)
 
     def components(self, part: Sites) -> Tilted:
-        place = self.mixing.windows.place[part.position]
-        return Tilted(self.table.at(part), self.tilts, place, self.mixing.at(part))
+        place, log_weights = self.mixing.windows.place[part.position], self.mixing.at(part)
+        log_base = self.table.at(part)
+        if self.balanced:
+            log_base = log_base - self._log_mean_tilt(place, log_weights)
+        return Tilted(log_base, self.tilts, place, log_weights)
+
+    def _log_mean_tilt(
+        self, place: Int[Tensor, " P"], log_weights: Float[Tensor, "P M"]
+    ) -> Float[Tensor, "P S"]:
+        grouped = ByPlace.of(place, len(self.tilts))
+        return grouped.times(log_weights.exp(), self.tilts.exp().transpose(1, 2)).log()
 
     def component(self, chosen: Int[Tensor, "B W"]) -> ProductLaw:
         """The product law of each row at one component for each of its windows."""
@@ -47,7 +64,10 @@ class WindowedLaw(LawOfComponents):
 
         def read(sites: Sites) -> Float[Tensor, "P S"]:
             component = chosen[sites.row, windows.window[sites.position]]
-            tilt = by_component[windows.place[sites.position], component]
+            place = windows.place[sites.position]
+            tilt = by_component[place, component]
+            if self.balanced:
+                tilt = tilt - self._log_mean_tilt(place, self.mixing.at(sites))
             # What is settled stays so: a tilt is finite, and the impossible is not.
             return (self.base.read(sites) + tilt).log_softmax(-1)
 

@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 from jaxtyping import Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from di4c_cli.core import codebook_fit, networks, parameterization, students
 from di4c_cli.core.codebook import Codebook, GateKind
+from di4c_cli.core.coupling import Chain
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.windowed_denoiser import WindowedDenoiser
@@ -34,14 +35,25 @@ class Config(students.Config):
     """What weighs the components: a prior; also what is visible in the window; also a network on features."""
     chain: bool = False
     """Whether windows are coupled to their neighbours, a hidden Markov chain."""
+    balanced: bool = False
+    """Whether tilts count from their mean over the components, so that marginals stay near the teacher's."""
     network: Literal["frozen", "trained"] = "frozen"
     """Whether the teacher's network stays as it is, or learns along."""
-    em_rounds: int = Field(10, ge=0)
-    """Rounds of expectation-maximisation that the codebook starts from; 0: it starts at random."""
-    em_windows: int = Field(100_000, ge=1)
-    """Windows of training data that it is fitted to."""
-    em_smoothing: float = Field(1.0, gt=0)
-    """Windows of the marginal law that each component is given on top of its own."""
+    start: Literal["mixtures", "contexts", "random"] = "mixtures"
+    """What the codebook starts from: mixtures fitted to windows of data by expectation-maximisation, counts
+    of what windows of text end with (for chains), or noise."""
+    start_windows: int = Field(100_000, ge=1)
+    """Windows of training data that are looked at for it."""
+    start_rounds: int = Field(10, ge=1)
+    """Rounds of expectation-maximisation."""
+    start_smoothing: float = Field(1.0, gt=0)
+    """Windows of the marginal law that each mixture component is given on top of its own."""
+
+    @model_validator(mode="after")
+    def _contexts_follow_each_other(self) -> "Config":
+        if self.start == "contexts" and not (self.chain and self.tied and len(self.window) == 1):
+            raise ValueError('start = "contexts" is for runs of text: set chain = true, tied = true')
+        return self
 
     def build(self, network: networks.Config, process: ForwardProcess) -> WindowedDenoiser:
         """Raises ValueError for windows or a gate that do not go with the positions or the process."""
@@ -66,23 +78,33 @@ class Config(students.Config):
             )
             for windows in layouts[: 1 if self.tied else None]
         ]
-        return WindowedDenoiser(own, param, layouts, codebooks, frozen=self.network == "frozen")
+        return WindowedDenoiser(
+            own, param, layouts, codebooks, frozen=self.network == "frozen", balanced=self.balanced
+        )
 
     def fit(
         self, student: nn.Module, data: Dataset, generator: torch.Generator, narrate: Callable[[str], None]
     ) -> None:
-        """The codebook by expectation-maximisation, or at random without rounds of it."""
+        """The codebook's start."""
         assert isinstance(student, WindowedDenoiser)
-        for layout, codebook in enumerate(student.lam_codebooks):
-            assert isinstance(codebook, Codebook)
-            if self.em_rounds == 0:
+        for layout, codebook in enumerate(student.codebooks):
+            if self.start == "random":
                 nn.init.normal_(codebook.tilts, std=RANDOM_STD)
-                continue
-            layouts = student.layouts if self.tied else [student.layouts[layout]]
-            gain = codebook_fit.fit(
-                codebook, layouts, data.train, self.em_rounds, self.em_windows, self.em_smoothing, generator
-            )
-            narrate(f"codebook {layout}: {gain:.2f} nats a window over its product law, by {self.components}")
+            elif isinstance(codebook.coupling, Chain) and self.start == "contexts":
+                codebook_fit.fit_contexts(
+                    codebook, codebook.coupling, data.train, self.start_windows, generator
+                )
+            else:
+                gain = codebook_fit.fit_mixtures(
+                    codebook,
+                    student.layouts if self.tied else [student.layouts[layout]],
+                    data.train,
+                    self.start_rounds,
+                    self.start_windows,
+                    self.start_smoothing,
+                    generator,
+                )
+                narrate(f"codebook {layout}: {gain:.2f} nats a window over its product law by EM")
 
 
 def _num_features(network: networks.Network, members: Int[Tensor, "W n"]) -> int:
