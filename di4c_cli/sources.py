@@ -147,7 +147,7 @@ def teacher_in(source: Source, *, mixture: bool) -> Path | None:
     (a round of SDTT), which can be distilled further.
     """
     if mixture:
-        if source.role != "student" or source.recipe.student.kind != "mixture":
+        if source.role != "student" or source.recipe.student.kind == "product":
             raise UsageError(f"{source.path}: not a mixture student", "give the student of an earlier round")
         return source.folder
     itself = source.role == "student" and source.recipe.student.kind == "product"

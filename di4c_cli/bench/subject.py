@@ -19,7 +19,6 @@ from di4c_cli.core.networks import half_precision, run_as
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast
 from di4c_cli.core.space import Batch
-from di4c_cli.core.students.mixture import Config as Mixture
 from di4c_cli.core.teachers.network import untrained
 from di4c_cli.core.times import Config as Times
 from di4c_cli.drawing import every_class
@@ -134,7 +133,7 @@ def _fresh_teacher(house: House) -> Denoiser:
     if not recipe.teacher.trained:
         return recipe.teacher.build(process, recipe.network, house.dataset(), None)
     if recipe.teacher.mixture:
-        return Mixture().build(recipe.network, process)
+        return recipe.teacher.student.build(recipe.network, process)
     return untrained(recipe.network, process)
 
 

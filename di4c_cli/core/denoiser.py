@@ -100,7 +100,7 @@ class ProductDenoiser(ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> MixtureOfRows:
-        return law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
+        return _law_of_rows(lambda rows, times, labels: self(rows, times, labels), x, t, label)
 
 
 class NetworkDenoiser(nn.Module, ProductDenoiser):
@@ -202,7 +202,7 @@ class MixtureDenoiser(nn.Module):
         generator: torch.Generator,
     ) -> MixtureOfRows:
         lam = stratified(x.shape[0], x.shape[1], generator, x.device).flatten()
-        return law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
+        return _law_of_rows(lambda rows, times, labels: self.component(rows, times, lam, labels), x, t, label)
 
 
 def law_of_features(
@@ -232,7 +232,7 @@ def _open_sites(
     return Sites.where(open_), x_t
 
 
-def law_of_rows(
+def _law_of_rows(
     denoise: Callable[[Tensor, Tensor, Tensor | None], ProductLaw],
     x: Int[Tensor, "B N D"],
     t: Float[Tensor, " B"],

@@ -226,6 +226,9 @@ class MixtureOfRows(MixtureLaw):
             settled,
         )
 
+    def marginal(self) -> ProductLaw:
+        return self.rows if self.num_components == 1 else super().marginal()
+
     def detached(self) -> "MixtureOfRows":
         """The same law, through which no gradient goes whenever it is read."""
         return MixtureOfRows(self.rows.detached(), self.num_components)

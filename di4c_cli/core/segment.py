@@ -70,7 +70,7 @@ class Segment:
     @cached_property
     def teacher_t(self) -> ProductLaw:
         """The teacher's marginals at x_t."""
-        return self.teacher_law.rows if self.cast.teacher_draws == 1 else self.teacher_law.marginal()
+        return self.teacher_law.marginal()
 
     @cached_property
     def student_t(self) -> Law:

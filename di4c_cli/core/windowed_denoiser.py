@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from di4c_cli.core.codebook import Codebook
-from di4c_cli.core.denoiser import Denoiser, law_of_features, law_of_rows
+from di4c_cli.core.denoiser import Denoiser, law_of_features
 from di4c_cli.core.law import MixtureOfRows
 from di4c_cli.core.mixing import Windowed
 from di4c_cli.core.networks import Network
@@ -16,6 +16,27 @@ from di4c_cli.core.parameterization import BayesSkip, Parameterization
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.windowed_law import WindowedLaw
 from di4c_cli.core.windows import Windows
+
+
+class DrawnLaws(MixtureOfRows):
+    """One product law drawn from the exact law at each of N points, with marginals that need no draws."""
+
+    def __init__(self, rows: ProductLaw, exact: MixtureOfRows) -> None:
+        """`exact`: of the exact laws' marginals at the N points."""
+        super().__init__(rows, exact.num_components)
+        self.exact = exact
+
+    def marginal(self) -> ProductLaw:
+        return self.exact.marginal()
+
+    def draw_each(self, generator: torch.Generator) -> tuple[Int[Tensor, "B N D"], ProductLaw]:
+        return super().draw_each(generator)[0], self.marginal()
+
+    def detached(self) -> "DrawnLaws":
+        return DrawnLaws(self.rows.detached(), self.exact.detached())
+
+    def of_some(self, rows: Int[Tensor, " b"]) -> "DrawnLaws":
+        return DrawnLaws(super().of_some(rows).rows, self.exact.of_some(rows))
 
 
 class WindowedDenoiser(nn.Module):
@@ -114,9 +135,10 @@ class WindowedDenoiser(nn.Module):
         *,
         generator: torch.Generator,
     ) -> MixtureOfRows:
-        return law_of_rows(
-            lambda rows, times, labels: self(rows, times, labels, generator=generator), x, t, label
-        )
+        N = x.shape[1]
+        labels = None if label is None else label.repeat_interleave(N)
+        law = self.law(x.flatten(0, 1), t.repeat_interleave(N), labels, generator=generator)
+        return DrawnLaws(law.drawn(generator), MixtureOfRows(law.marginal(), N))
 
     def turn(self, call: int) -> Denoiser:
         """The same weights, with the layout that has its turn."""

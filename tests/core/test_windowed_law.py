@@ -295,3 +295,28 @@ def test_the_gain_of_a_step_is_bounded_by_the_number_of_components():
     p = law.log_joint(EVERY[:1]).exp()
     gain = (p * law.correlation(EVERY[:1])).sum()
     assert 0 < gain <= law.mixing.windows.num * math.log(3)
+
+
+def test_a_windowed_teacher_has_exact_marginals_and_draws_its_steps():
+    """The second round: targets need no draws, and every step of the teacher has components of its own."""
+    student = student_of({"window": [2], "layouts": 1})
+    sampler = ancestral.Config().build(PROCESS)
+    cast = Cast(
+        process=PROCESS,
+        student=student,
+        teacher=student,
+        num_latents=4,
+        teacher_draws=4,
+        teacher_sampler=sampler,
+    )
+    batch = Batch(POINTS[[3, 77, 160, 200]])
+    segment = Segment(cast, batch, torch.ones(4).double(), torch.full((4,), 1e-9).double(), seeded())
+    exact = student.windowed(segment.x_t, segment.t, None, 0).log_marginal()
+    assert torch.allclose(segment.teacher_t.log_p, exact)
+    assert not segment.teacher_t.log_p.requires_grad
+    some = segment.restricted(torch.tensor([2, 0]))
+    assert torch.allclose(some.teacher_t.log_p, exact[[2, 0]])
+    laws = segment.teacher_law.rows.log_p.view(4, 4, D, -1)
+    assert (laws[:, 0] - laws[:, 1]).abs().max() > 0.1  # different components
+    assert torch.allclose(segment.target_marginal.log_p.exp().sum(-1), torch.ones(4, D).double())
+    evaluated([(loss, segment) for loss in LOSSES[:3]])
