@@ -56,12 +56,12 @@ class Law(ABC):
         self,
         process: ForwardProcess,
         x_t: Int[Tensor, "B D"],
-        x_s: Int[Tensor, "B D"],
+        x_s: Int[Tensor, "B N D"],
         t: Float[Tensor, " B"],
         s: Float[Tensor, " B"],
-    ) -> Float[Tensor, " B"]:
-        """log p_{s|t}(x_s | x_t) with x_0 integrated out by the forward posterior."""
-        return self.answer(readings.Step(process, x_t, x_s, t, s))[0].squeeze(1)
+    ) -> Float[Tensor, "B N"]:
+        """log p_{s|t}(x_s | x_t) with x_0 integrated out by the forward posterior, nats."""
+        return self.answer(readings.Step(process, x_t, x_s, t, s))[0] + NEVER * self.contradictions(x_s)
 
     def components_kl(self, p: ProductLaw) -> Float[Tensor, " B"]:
         """Mean over components of KL(p || component): each component held to a product law."""

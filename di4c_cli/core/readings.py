@@ -170,13 +170,16 @@ class ComponentsKL(_PlainSum):
 
 
 class Step(Reading):
-    """log p_{s|t}(x_s | x_t) (B, 1) with x_0 integrated out by the forward posterior."""
+    """log p_{s|t}(x_s | x_t) (B, N) with x_0 integrated out by the forward posterior.
+
+    Of points that keep what is settled. A site is asked once for each state that is wanted there.
+    """
 
     def __init__(
         self,
         process: ForwardProcess,
         x_t: Int[Tensor, "B D"],
-        x_s: Int[Tensor, "B D"],
+        x_s: Int[Tensor, "B N D"],
         t: Float[Tensor, " B"],
         s: Float[Tensor, " B"],
     ) -> None:
@@ -184,11 +187,19 @@ class Step(Reading):
 
     def sums(self, piece: Piece) -> tuple[Float[Tensor, "B ..."], ...]:
         row, x_s, x_t = piece.sites.row, piece.sites.at(self.x_s), piece.sites.at(self.x_t)
-        log_q = self.process.log_posterior(x_s[:, None], x_t[:, None], self.t[row], self.s[row])
-        steps = piece.components.log_expected(log_q.squeeze(1))
-        return (piece.mixing.total(piece.sites, steps[..., None]),)
+        every = torch.arange(self.process.space.num_states, device=x_s.device)
+        few = x_s.shape[1] <= len(every)
+        wanted = x_s if few else every.expand(len(x_s), -1)
+        found = []
+        for state in wanted.split(1, 1):
+            log_q = self.process.log_posterior(state, x_t[:, None], self.t[row], self.s[row])
+            found.append(piece.components.log_expected(log_q.squeeze(1)))
+        steps = torch.stack(found, -1)
+        if not few:
+            steps = steps.gather(-1, x_s[:, None].expand(-1, steps.shape[1], -1))
+        return (piece.mixing.total(piece.sites, steps),)
 
-    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B 1"]:
+    def of(self, mixing: Mixing, *sums: Tensor) -> Float[Tensor, "B N"]:
         return mixing.log_joint(sums[0])
 
 

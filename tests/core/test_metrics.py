@@ -176,7 +176,8 @@ def expected_bound(process, calls, x_0):
             continue
         rows = x_1.expand(len(points), -1)
         log_q = nll_bound.log_posterior(process, repeat, rows, points, t, s)
-        step = first_call.denoiser.law(rows, t, generator=None).log_step(process, rows, points, t, s)
+        step = first_call.denoiser.law(rows, t, generator=None).log_step(process, rows, points[:, None], t, s)
+        step = step[:, 0]
         end = last.denoiser.law(points, s, generator=None).log_joint(repeat[:, None])[:, 0]
         reached = log_q > -300
         total += weight * (log_q.exp() * (log_q - step - end))[reached].sum().item()

@@ -257,7 +257,7 @@ def test_log_step_is_a_law_of_x_s_with_x_0_summed_out(kind):
     t, s = torch.tensor([0.8, 0.6]).double(), torch.tensor([0.3, 0.5]).double()
     mixed = MixtureLaw.dense(log_p)
     steps = torch.stack(
-        [mixed.log_step(process, x_t, x.expand(B, -1), t, s).exp() for x in points(states)], 1
+        [mixed.log_step(process, x_t, x.expand(B, 1, -1), t, s)[:, 0].exp() for x in points(states)], 1
     )
     assert torch.allclose(steps.sum(1), torch.ones(B).double(), atol=1e-12)
     summed = torch.zeros_like(log_p)

@@ -46,7 +46,9 @@ def nll_bound(
             return nats - law.log_joint(x_0[:, None])[:, 0]
         s = torch.full_like(t, call.s)
         x_s = process.sample_posterior(x_0, x_t, t, s, chain)
-        nats += log_posterior(process, x_0, x_t, x_s, t, s) - law.log_step(process, x_t, x_s, t, s)
+        nats += log_posterior(process, x_0, x_t, x_s, t, s) - law.log_step(
+            process, x_t, x_s[:, None], t, s
+        ).squeeze(1)
         x_t = x_s
     raise ValueError("a plan ends at s = 0")
 
