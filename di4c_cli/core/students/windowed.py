@@ -88,6 +88,8 @@ class Config(students.Config):
         """The codebook's start."""
         assert isinstance(student, WindowedDenoiser)
         for layout, codebook in enumerate(student.codebooks):
+            if codebook.tilts.any():
+                continue  # it came with the weights of an earlier round
             if self.start == "random":
                 nn.init.normal_(codebook.tilts, std=RANDOM_STD)
             elif isinstance(codebook.coupling, Chain) and self.start == "contexts":
