@@ -4,8 +4,8 @@
 
 A base law gives every position its states, and component j tilts them by a table of its place in the window:
 p^d(k; j) proportional to p^d(k) exp(c_place(k, j)). The paper's mixture over lambda is the case of one window
-over everything; but its gain over a product law is at most the log of the number of components, once a step,
-and here it is that for each window.
+over everything, with draws in place of sums. The correlation that M components can carry is at most
+(n - 1) log M nats for n positions, and each window has that of its own.
 """
 
 import torch

@@ -54,7 +54,7 @@ def shaken(model, size=0.7):
 
 def student_of(case, process=PROCESS, network=NETWORK):
     torch.manual_seed(0)
-    config = Config(components=3, network="trained", **{"layouts": 2, **case})
+    config = Config(network="trained", **{"layouts": 2, "components": 3, **case})
     return shaken(config.build(network, process).double())
 
 
@@ -289,12 +289,18 @@ def test_what_does_not_go_together_is_refused(case, network, process, message):
         Config(**case).build(network, process)
 
 
-def test_the_gain_of_a_step_is_bounded_by_the_number_of_components():
-    """E[log joint - log product of marginals] is the windows' mutual information with their components."""
-    law = student_of({"window": [2], "layouts": 1}).windowed(X_T[:1], T[:1], None, 0)
+def test_the_gain_over_the_product_of_marginals_is_bounded_by_the_components():
+    """sum_d I(x^d; j) - I(x; j) is at most (n - 1) log M for a window of n; and not log M: with 2 components
+    for a window whose positions are all alike it is (n - 1) log 2 to the full."""
+    student = student_of({"window": [D], "layouts": 1, "gate": "prior", "components": 2})
+    codebook = student.codebooks[0]
+    codebook.prior.data.zero_()
+    codebook.tilts.data.zero_()
+    codebook.tilts.data[:, 0, 0] = codebook.tilts.data[:, 1, 1] = 40.0
+    law = student.windowed(X_T[:1], T[:1], None, 0)
     p = law.log_joint(EVERY[:1]).exp()
     gain = (p * law.correlation(EVERY[:1])).sum()
-    assert 0 < gain <= law.mixing.windows.num * math.log(3)
+    assert float(gain) == pytest.approx((D - 1) * math.log(2), rel=1e-6)
 
 
 def test_a_windowed_teacher_has_exact_marginals_and_draws_its_steps():

@@ -28,7 +28,7 @@ class Config(students.Config):
     layouts: int = Field(2, ge=1)
     """Tilings that alternate from step to step, each moved on by that part of a window."""
     components: int = Field(256, ge=1)
-    """M: components of a window; a step gains at most log(M) nats for each of them."""
+    """M: components of a window of n positions; at most (n - 1) log M nats of correlation a step."""
     tied: bool = True
     """Whether windows share their tables, as in text; else every position has its own, as in images."""
     gate: GateKind = "features"
