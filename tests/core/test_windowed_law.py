@@ -300,7 +300,7 @@ def test_the_gain_over_the_product_of_marginals_is_bounded_by_the_components():
     law = student.windowed(X_T[:1], T[:1], None, 0)
     p = law.log_joint(EVERY[:1]).exp()
     gain = (p * law.correlation(EVERY[:1])).sum()
-    assert float(gain) == pytest.approx((D - 1) * math.log(2), rel=1e-6)
+    assert gain.item() == pytest.approx((D - 1) * math.log(2), rel=1e-6)
 
 
 def test_a_windowed_teacher_has_exact_marginals_and_draws_its_steps():
