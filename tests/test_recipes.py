@@ -15,7 +15,12 @@ from di4c_cli.core import component
 
 RECIPES = sorted(shipped.recipe_paths())
 FULL_SIZE = ["cifar10", "imagenet", "owt", "owt_round2", "sdtt"]  # tests/e2e/test_full_size_recipes.py
-DATA = {"mnist": "mnist", "mnist_tokens": "mnist", "cifar_small": "cifar10-lossless4k"}
+DATA = {
+    "mnist": "mnist",
+    "mnist_windowed": "mnist",
+    "mnist_tokens": "mnist",
+    "cifar_small": "cifar10-lossless4k",
+}
 """What a recipe needs in DI4C_DATA."""
 FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).glob("*/__init__.py"))]
 
@@ -23,12 +28,28 @@ SMALLER = {
     "digits_gaussian": ["network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
     "digits": ["metrics.5.num=10", "metrics.5.num_latents=4"],
     "mnist": ["metrics.5.num=10", "metrics.5.num_latents=4"],
+    "digits_windowed": [  # the shipped teacher is not tiny
+        *("teacher.checkpoint=null", "student.components=4", "student.start_rounds=1"),
+        *("metrics.5.num=10", "metrics.5.num_latents=4"),
+    ],
+    "mnist_windowed": [
+        *("student.components=4", "student.start_rounds=1"),
+        *("metrics.5.num=10", "metrics.5.num_latents=4"),
+    ],
+    "words_windowed": [
+        *("student.components=4", "student.start_rounds=1"),
+        *("metrics.2.num=10", "metrics.2.num_latents=4"),
+    ],
     "words": ["metrics.2.num=10", "metrics.2.num_latents=4"],
     "toy": ["metrics.0.num_latents=4"],
     "mnist_tokens": ["network.width=16", "network.depth=1", "network.heads=2", "eval.guidance=[0,1]"],
     "shakespeare": [
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
         *("metrics.1.num=4", "metrics.1.num_latents=2"),
+    ],
+    "shakespeare_windowed": [
+        *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
+        *("student.components=8", "student.start_windows=1000", "metrics.2.num=4"),
     ],
     "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
@@ -113,7 +134,7 @@ def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tm
             pytest.skip(f"{DATA[name]} is not in DI4C_DATA")
         given["DI4C_DATA"] = os.environ["DI4C_DATA"]
     smaller = SMALLER.get(name, [])
-    if name == "shakespeare":
+    if name in ("shakespeare", "shakespeare_windowed"):
         (tmp_path / "some.txt").write_text("To be, or not to be: that is the question.\n" * 60)
         smaller = [*smaller, f"dataset.path={tmp_path}/some.txt"]
     network = [value for value in smaller if value.startswith(("network.", "codec.", "dataset."))]
