@@ -70,7 +70,8 @@ class Codebook(nn.Module):
             u = u + self._visible_score(windows, x_t, open_)
         if self.inner is not None and self.outer is not None and seen is not None:
             hidden = silu(self.inner(seen))
-            u = u + torch.einsum("bwh,whm->bwm", hidden, self.outer.expand(windows.num, -1, -1))
+            own = hidden @ self.outer[0] if self.tied else torch.einsum("bwh,whm->bwm", hidden, self.outer)
+            u = u + own
         return u
 
     def _visible_score(

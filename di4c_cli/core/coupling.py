@@ -97,6 +97,7 @@ class Chain(Coupling):
     def draw(self, u: Float[Tensor, "B W M"], generator: torch.Generator) -> Int[Tensor, "B W"]:
         at = uniform(*u.shape[:2], 1, generator=generator, device=u.device)
         own, steps, _ = self._scaled(u)
+        # Rows of a transposed copy are read much faster than columns.
         into = list(self.transition.exp().transpose(1, 2).contiguous().expand(len(steps), -1, -1))
         law, *before = reversed(self._forward(own, steps))
         drawn = [inverse_cdf(law.double(), at[:, -1])]

@@ -31,7 +31,8 @@ class LambdaWatch:
         if self.correlation > -NOTICEABLE:
             found["ignored"] = (
                 f"lambda is being ignored (correlation {self.correlation:.3f} nats): the student equals its "
-                "teacher; raise network.lam_std or student.num_latents, or the datapoint loss's weight"
+                "teacher; raise network.lam_std or student.num_latents, or the datapoint loss's weight "
+                "(a windowed one: student.components, or start it from data)"
             )
         elif self.total > NOTICEABLE:
             found["overdone"] = (

@@ -1,7 +1,9 @@
 """The windowed student: a teacher's network, and a codebook of components for windows of positions."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -67,6 +69,13 @@ class WindowedDenoiser(nn.Module):
         self.balanced = balanced
         self.layout = 0 if len(layouts) == 1 else None
 
+    def _apply(self, fn: Callable[[Tensor], Any], recurse: bool = True) -> nn.Module:
+        """The layouts go where the weights go."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = next(self.parameters()).device
+        self.layouts = [windows.to(device) for windows in self.layouts]
+        return self
+
     def train(self, mode: bool = True) -> "WindowedDenoiser":
         """A frozen network is evaluated, without dropout, while the codebook trains."""
         super().train(mode)
@@ -91,14 +100,12 @@ class WindowedDenoiser(nn.Module):
         layout: int,
     ) -> WindowedLaw:
         """The exact law under one layout."""
-        windows = self.layouts[layout].to(x_t.device)
-        codebook = self.codebooks[layout % len(self.codebooks)]
+        windows, codebook = self.layouts[layout], self.codebooks[layout % len(self.codebooks)]
         with torch.no_grad() if self.frozen else nullcontext():
             h = self.network.hidden(x_t, t, label)
         base = law_of_features(self.network, self.parameterization, h, x_t, t)
         seen = self.network.around(h, windows.members) if codebook.inner is not None else None
-        open_ = self.parameterization.open(x_t)
-        u = codebook.potentials(windows, x_t, open_, seen)
+        u = codebook.potentials(windows, x_t, self.parameterization.open(x_t), seen)
         mixing = Windowed(windows, u, codebook.coupling)
         return WindowedLaw(base, codebook.tilts, mixing, balanced=self.balanced)
 

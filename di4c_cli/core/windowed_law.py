@@ -58,6 +58,12 @@ class WindowedLaw(LawOfComponents):
         grouped = ByPlace.of(place, len(self.tilts))
         return grouped.times(log_weights.exp(), self.tilts.exp().transpose(1, 2)).log()
 
+    def marginal(self) -> ProductLaw:
+        """The product of the marginals, read where it is wanted."""
+        return ProductLaw(
+            lambda sites: self.components(sites).marginal(), self.sites, self.base.num_states, self.settled
+        )
+
     def component(self, chosen: Int[Tensor, "B W"]) -> ProductLaw:
         """The product law of each row at one component for each of its windows."""
         windows, by_component = self.mixing.windows, self.tilts.transpose(1, 2)

@@ -449,6 +449,15 @@ def test_posteriors_of_the_paper_are_its_reverse_step(paper, t, s):
     assert torch.allclose((log_p + log_posterior).logsumexp(-1).exp(), step.exp(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("t", "s"), [(0.1, 0.05), (0.01, 0.005), (1e-3, 5e-4)])
+def test_the_posterior_is_a_law_where_x_0_is_out_of_reach(paper, t, s):
+    """Where x_t comes about from k by the kernels' noise alone; a bound that adds up to more would flatter."""
+    x_s = torch.arange(256)[:, None]
+    for x_t in (0, 100):
+        log_q = paper.log_posterior(x_s, torch.full_like(x_s, x_t), times(t, 256), times(s, 256))
+        assert torch.allclose(log_q.exp().sum(0), torch.ones(1, 256).double(), rtol=1e-9)
+
+
 @pytest.mark.parametrize(("num_states", "rate_sigma"), [(2, 6.0), (4, 6.0), (4, 1.0), (17, 3.0), (64, 6.0)])
 def test_any_number_of_states_mixes_as_the_paper_does(num_states, rate_sigma):
     process = GaussianProcess(StateSpace(shape=(1,), num_states=num_states), rate_sigma)

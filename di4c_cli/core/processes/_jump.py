@@ -32,6 +32,10 @@ class JumpProcess(ForwardProcess):
         """sum_k weights(k) q_{t|0}(. | k)."""
 
     @abstractmethod
+    def pull(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        """sum_j weights(j) q_{t|0}(j | .)."""
+
+    @abstractmethod
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         """R_t(., x): forward rates into x, the diagonal included."""
 
@@ -99,11 +103,11 @@ class JumpProcess(ForwardProcess):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        zero = torch.zeros_like(t)
-        taken = self.columns(x_t, t, s).gather(-1, x_s[..., None])  # q_{t|s}(x_t | x_s), whatever x_0 is
-        # Where k leads to x_t by the kernels' noise alone, the sum over x_s is up to 2 and not 1.
-        likelihood = self.columns(x_t, t, zero).clamp(min=TINY)
-        return (taken * self.columns(x_s, s, zero) / likelihood).clamp(min=TINY).log()
+        seen, zero = self.columns(x_t, t, s), torch.zeros_like(s)  # q_{t|s}(x_t | .), whatever x_0 is
+        # Normalised over x_s, as what `sample_posterior` draws is, and not by q_{t|0}(x_t | k): where k leads
+        # to x_t by the kernels' noise alone, these differ by up to a factor of 2.
+        taken = seen.gather(-1, x_s[..., None]) * self.columns(x_s, s, zero)
+        return (taken / self.pull(seen, s).clamp(min=TINY)).clamp(min=TINY).log()
 
     def reverse_rates(
         self, log_p: Float[Tensor, "N D S"], x_t: Int[Tensor, "N D"], t: Float[Tensor, " N"]

@@ -112,19 +112,30 @@ class GaussianProcess(JumpProcess):
 
     def push(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         q, which = self.kernels(t, torch.zeros_like(t))
-        if len(q) == 1:
-            return weights @ q[0]
-        pushed = torch.empty_like(weights)
-        for k in range(len(q)):  # q[which] would be one (S, S) matrix for each row
-            rows = which == k
-            pushed[rows] = weights[rows] @ q[k]
-        return pushed
+        return _times(weights, q, which)
+
+    def pull(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        q, which = self.kernels(t, torch.zeros_like(t))
+        return _times(weights, q.transpose(1, 2), which)
 
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.rate_base.T.to(x.device)[x] * self.rate_scale(t)[:, None, None]
 
     def rate_rows(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         return self.rate_base.to(x.device)[x] * self.rate_scale(t)[:, None, None]
+
+
+def _times(
+    weights: Float[Tensor, "N D S"], q: Float[Tensor, "T S S"], which: Int[Tensor, " N"]
+) -> Float[Tensor, "N D S"]:
+    """Each row times its own kernel."""
+    if len(q) == 1:
+        return weights @ q[0]
+    found = torch.empty_like(weights)
+    for k in range(len(q)):  # q[which] would be one (S, S) matrix for each row
+        rows = which == k
+        found[rows] = weights[rows] @ q[k]
+    return found
 
 
 class Config(processes.Config):

@@ -40,6 +40,9 @@ class UniformProcess(JumpProcess):
         alpha = self.alpha(t)[:, None, None]
         return alpha * weights + (1 - alpha) / self.space.num_states * weights.sum(-1, keepdim=True)
 
+    def pull(self, weights: Float[Tensor, "N D S"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
+        return self.push(weights, t)
+
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         S = self.space.num_states
         scale = ((1 - EPS) / self.alpha(t))[:, None, None]
