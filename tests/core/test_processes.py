@@ -451,7 +451,7 @@ def test_posteriors_of_the_paper_are_its_reverse_step(paper, t, s):
 
 @pytest.mark.parametrize(("t", "s"), [(0.1, 0.05), (0.01, 0.005), (1e-3, 5e-4)])
 def test_the_posterior_is_a_law_where_x_0_is_out_of_reach(paper, t, s):
-    """Where x_t comes about from k by the kernels' noise alone; a bound that adds up to more would flatter."""
+    """Where x_t comes from k by the kernels' noise alone; a bound that adds up to more would flatter."""
     x_s = torch.arange(256)[:, None]
     for x_t in (0, 100):
         log_q = paper.log_posterior(x_s, torch.full_like(x_s, x_t), times(t, 256), times(s, 256))
