@@ -280,6 +280,7 @@ def test_layouts_take_turns_in_a_run_and_are_drawn_in_training():
     ("case", "network", "process", "message"),
     [
         ({"window": [9]}, NETWORK, PROCESS, "does not fit"),
+        ({"window": [5], "layouts": 1, "chain": True}, NETWORK, PROCESS, "no neighbours"),
         ({"window": [2]}, NETWORK, gaussian.Config().build(SPACE), "gate"),
     ],
 )

@@ -62,6 +62,10 @@ class Config(students.Config):
         size = tuple(self.window)
         shifts = [tuple(n * k // self.layouts for n in size) for k in range(self.layouts)]
         layouts = [tiled(space.shape, size, shift) for shift in shifts]
+        if self.chain and any(windows.num == 1 for windows in layouts):
+            raise ValueError(
+                "chain: a single window has no neighbours; set smaller windows, or chain = false"
+            )
         if self.gate != "prior" and param.open(torch.zeros(1, space.num_dims, dtype=torch.long)) is None:
             raise ValueError('gate: only a masked process under "subs" shows states; set gate = "prior"')
         if not self.tied:
