@@ -5,6 +5,7 @@ laid over whatever the teacher says. Without it, tables need a far larger learni
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,7 @@ def fitted(
     first = x[draw_from(torch.zeros(len(x)), uniform(num_components, generator=generator, device="cpu"))]
     one_hot = torch.nn.functional.one_hot(first.T, num_states).float().transpose(1, 2)  # (n, S, M)
     log_p = (SHARPNESS * one_hot + (1 - SHARPNESS) * law[..., None]).log()
-    mixture = Mixture(log_p, torch.full((num_components,), -float(num_components)).log_softmax(0))
+    mixture = Mixture(log_p, torch.full((num_components,), -math.log(num_components)))
     size, gain = max(1, AT_ONCE // num_components), 0.0
     for _ in range(rounds):
         counts = torch.zeros(x.shape[1], num_states, num_components)
@@ -115,15 +116,13 @@ def fit_mixtures(
 
 def _fit_links(chain: Chain, windows: Windows, x: Int[Tensor, "N D"], mixtures: list[Mixture]) -> None:
     """log p(j, k) / (p(j) p(k)) of neighbouring windows: what a chain adds to their own weights."""
-    M = chain.transition.shape[-1]
-    together = torch.zeros(windows.num - 1, M, M)
-    for part in x.split(max(1, AT_ONCE // (M * windows.num))):
-        shares = [
-            mixtures[w % len(mixtures)].responsibilities(part[:, row])
-            for w, row in enumerate(windows.members)
-        ]
+    M, tied = chain.transition.shape[-1], len(mixtures) == 1
+    rows = [row[row >= 0] for row in windows.members if not (tied and (row < 0).any())]
+    together = torch.zeros(len(rows) - 1, M, M)
+    for part in x.split(max(1, AT_ONCE // (M * len(rows)))):
+        shares = [mixtures[0 if tied else w].responsibilities(part[:, row]) for w, row in enumerate(rows)]
         together += torch.stack([left.T @ right for left, right in itertools.pairwise(shares)])
-    if len(chain.transition) == 1:
+    if tied:
         together = together.sum(0, keepdim=True)
     apart = together.sum(2, keepdim=True) * together.sum(1, keepdim=True)
     apart = apart / together.sum((1, 2), keepdim=True)

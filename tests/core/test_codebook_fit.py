@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from di4c_cli.core import codebook_fit
@@ -74,6 +75,22 @@ def test_a_chain_of_contexts_knows_a_text_from_the_start():
     p = torch.tensor([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
     possible = 10 * (math.log(3) + (p * p.log()).sum())
     assert 0.8 * possible < gain < 1.05 * possible
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_chain_of_mixtures_may_end_in_a_cut_window(tied):
+    """Windows of 2 over 5 positions of a text that repeats: neighbours are coupled from the start."""
+    x = two_words(3000)[:, [0, 1, 2, 0, 1]]
+    process = MaskedProcess(StateSpace(shape=(5,), num_states=3))
+    kind = Config(window=[2], layouts=1, chain=True, tied=tied, components=6, gate="bayes")
+    student = kind.build(mlp.Config(width=8, parameterization="subs"), process)
+    kind.fit(student, Dataset(train=TensorSplit(x), test=TensorSplit(x[:10])), seeded(), lambda line: None)
+    law = student.windowed(torch.full_like(x[:300], process.mask_id), torch.ones(300), None, 0)
+    chained = law.correlation(x[:300, None]).mean()
+    student.codebooks[0].coupling.transition.data.zero_()
+    law = student.windowed(torch.full_like(x[:300], process.mask_id), torch.ones(300), None, 0)
+    apart = law.correlation(x[:300, None]).mean()
+    assert chained > apart + 0.2
 
 
 def test_a_codebook_that_came_with_weights_is_kept():
