@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, Metric, Trial
+from di4c_cli.core.metrics import Direction, Metric, PerItem, Trial
 from di4c_cli.core.samplers import Plan
 from di4c_cli.drawing import every_class
 from di4c_cli.errors import UsageError
@@ -64,7 +64,11 @@ class Judge:
             device=self.device,
         )
         values = {name: value for metric in self.metrics for name, value in metric(trial).items()}
-        return {name: value for name, value in values.items() if name in self.directions}
+        return {
+            name: value.figure if isinstance(value, PerItem) else value
+            for name, value in values.items()
+            if name in self.directions
+        }
 
     def floor(self, num: int) -> dict[str, float]:
         """The same figures of held-out data in place of samples."""

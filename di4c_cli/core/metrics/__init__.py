@@ -4,13 +4,14 @@ A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A me
 a Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from di4c_cli.core.codecs import Codec
@@ -42,12 +43,44 @@ class Trial:
     """The classes asked for, where the models are told; for the floor, those of the data."""
 
 
+@dataclass(frozen=True)
+class PerItem:
+    """A figure that is a ratio of sums over items, such as a mean: what intervals can be drawn from.
+
+    Items are samples, or held-out data; those of two models are compared item by item.
+    """
+
+    total: Float[Tensor, " N"]
+    count: Float[Tensor, " N"]
+    """What is divided by: 1 for each item, if the figure is a mean over items."""
+    exponential: bool = False
+    """Whether the figure is exp(ratio), as a perplexity is of nats per token."""
+
+    @classmethod
+    def mean(cls, values: Float[Tensor, " N"]) -> "PerItem":
+        return cls(values, torch.ones_like(values))
+
+    @property
+    def figure(self) -> float:
+        """0 where nothing was counted."""
+        ratio = self.total.double().sum().item() / (self.count.double().sum().item() or 1.0)
+        return math.exp(ratio) if self.exponential else ratio
+
+
 @runtime_checkable
 class Metric(Protocol):
     directions: dict[str, Direction]
     """Every figure it may return, and which way is better."""
 
-    def __call__(self, trial: Trial) -> dict[str, float]: ...
+    def __call__(self, trial: Trial) -> "dict[str, float] | dict[str, float | PerItem]": ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A metric whose figures are the opinion of a trained model."""
+
+    def judge(self, trial: Trial) -> str:
+        """Who judges, in one line: kind, size, precision, hash. Figures of two judges do not compare."""
 
 
 class Config(_Config, ABC):
