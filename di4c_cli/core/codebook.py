@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, silu
 
 from di4c_cli.core.coupling import Chain, Coupling, Independent
+from di4c_cli.core.tilts import Full, LowRank, Tilts
 from di4c_cli.core.windows import Windows
 
 GateKind = Literal["prior", "bayes", "features"]
@@ -32,21 +33,27 @@ class Codebook(nn.Module):
         gate: GateKind,
         features: int,
         chain: bool,
+        rank: int | None = None,
     ) -> None:
         """
         Args:
             tied: one table for all windows, by the offset of a position in its window; else one for each
                 position.
             features: how many the gate's network sees of a window.
+            rank: of the tables, for large vocabularies; None: full tables.
+
+        Raises:
+            ValueError: a rank that tables of this size cannot have.
         """
         super().__init__()
         M = num_components
         num, places = (1, windows.members.shape[1]) if tied else (windows.num, windows.num_dims)
         self.tied = tied
         self.gate = gate
-        self.tilts = nn.Parameter(torch.zeros(places, num_states, M))
+        size = places, num_states, M
+        self.tilts: Tilts = Full(*size) if rank is None else LowRank(*size, rank)
         self.evidence = nn.Parameter(torch.zeros(places, M))
-        """Subtracted from the tilt of a visible state: the log-normaliser of its law of the data."""
+        """Subtracted from the tilt of a visible state: log-normaliser of the tilted law of the data."""
         self.prior = nn.Parameter(torch.full((num, M), -math.log(M)))
         self.inner = nn.Linear(features, HIDDEN) if gate == "features" else None
         self.outer = nn.Parameter(torch.zeros(num, HIDDEN, M)) if gate == "features" else None
@@ -78,13 +85,22 @@ class Codebook(nn.Module):
         self, windows: Windows, x_t: Int[Tensor, "B D"], open_: Bool[Tensor, "B D"]
     ) -> Float[Tensor, "B W M"]:
         """sum over visible positions of log p(x_t^d | j) - log p(x_t^d), with p the law of the data."""
-        B, (W, n), S = len(x_t), windows.members.shape, self.tilts.shape[1]
+        B, (W, n) = len(x_t), windows.members.shape
         position = windows.members.clamp(min=0)
         hidden = (windows.members < 0) | open_[:, position]
-        place = windows.place[position]
-        rows = torch.where(hidden, 0, place * S + x_t[:, position]).view(B * W, n)
-        counted = (~hidden).view(B * W, n).to(self.tilts.dtype)
-        score = embedding_bag(rows, self.tilts.flatten(0, 1), per_sample_weights=counted, mode="sum")
-        places = place.expand(B, W, n).reshape(B * W, n)
+        places = windows.place[position].expand(B, W, n).reshape(B * W, n)
+        x = torch.where(hidden, 0, x_t[:, position]).view(B * W, n)
+        counted = (~hidden).view(B * W, n).to(self.evidence.dtype)
+        score = self.tilts.score(places, x, counted)
         known = embedding_bag(places, self.evidence, per_sample_weights=counted, mode="sum")
         return (score - known).view(B, W, -1)
+
+    @torch.no_grad()
+    def start(self, table: Float[Tensor, "places S M"], law: Float[Tensor, "places S"]) -> None:
+        """Tilt as told, or as near to it as these tilts can.
+
+        Args:
+            law: of the data, what each place says alone.
+        """
+        self.tilts.start(table, law.mean(0))
+        self.evidence.copy_((law.log()[..., None] + self.tilts.table()).logsumexp(1))

@@ -100,15 +100,18 @@ def fit_mixtures(
     whole = torch.cat([windows.members[(windows.members >= 0).all(1)] for windows in layouts])
     sharing = [whole] if codebook.tied else [row[row >= 0][None] for row in layouts[0].members]
     index = torch.randperm(len(split), generator=generator)[: max(1, num // len(sharing[0]))]
-    x, (S, M) = split[index.sort().values].x_0, codebook.tilts.shape[1:]
+    x, (_, S, M) = split[index.sort().values].x_0, codebook.tilts.table().shape
+    table, laws = torch.zeros_like(codebook.tilts.table()), torch.zeros(codebook.evidence.shape[0], S)
     mixtures, gains = [], []
     for number, members in enumerate(sharing):
         windows, place = x[:, members].flatten(0, 1), layouts[0].place[members[0]]
         mixture, gain = fitted(windows, S, M, rounds, smoothing, generator)
-        codebook.tilts[place] = mixture.log_p - marginal_law(windows, S).log()[..., None]
+        laws[place] = law = marginal_law(windows, S)
+        table[place] = mixture.log_p - law.log()[..., None]
         codebook.prior[number] = mixture.log_prior
         mixtures.append(mixture)
         gains.append(gain)
+    codebook.start(table, laws)
     if isinstance(codebook.coupling, Chain):
         _fit_links(codebook.coupling, layouts[0], x, mixtures)
     return sum(gains) / len(gains)
@@ -140,7 +143,7 @@ def fit_contexts(
     A component is a context: what the text ends with at a window's end, as far back as one of the M most
     frequent suffixes goes. So neighbouring windows agree on what lies between them.
     """
-    n, S, M = codebook.tilts.shape
+    n, S, M = codebook.tilts.table().shape
     D = split[torch.arange(1)].x_0.shape[1]
     past = min(LONGEST, D // 2)
     index = torch.randperm(len(split), generator=generator)[: max(1, num // (D - past))]
@@ -148,12 +151,14 @@ def fit_contexts(
     state = context_of(x, M, past)  # of the positions from past - 1 on
     law = marginal_law(x.reshape(-1, 1), S)[0]
     first = max(past, n) - past  # a window needs n positions up to its end
+    tables = []
     for place in range(n):
         symbol = x[:, past - n + first + place : D - n + 1 + place]
         pairs = symbol * M + state[:, first:]
         counts = pairs.flatten().bincount(minlength=S * M).view(S, M).float()
         log_p = ((counts + FAINT * law[:, None]) / (counts.sum(0) + FAINT)).log()
-        codebook.tilts[place] = log_p - law.log()[:, None]
+        tables.append(log_p - law.log()[:, None])
+    codebook.start(torch.stack(tables), law.expand(n, -1))
     share = (state.flatten().bincount(minlength=M) + FAINT).float()
     share /= share.sum()
     pairs = (state[:, :-n] * M + state[:, n:]).flatten().bincount(minlength=M * M).view(M, M)

@@ -1,14 +1,14 @@
 """The components' laws at P sites, in whatever form they are at hand, and what is made of them there."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from di4c_cli.core import mixture
+from di4c_cli.core.by_place import ByPlace
 
 
 class Components(ABC):
@@ -79,6 +79,8 @@ class Tilted(Components):
     log_base: Float[Tensor, "P S"]
     tilts: Float[Tensor, "places S L"]
     """c."""
+    factors: Float[Tensor, "places S L"]
+    """exp(c)."""
     place: Int[Tensor, " P"]
     log_weights: Float[Tensor, "P L"]
 
@@ -92,20 +94,16 @@ class Tilted(Components):
 
     def marginal(self) -> Float[Tensor, "P S"]:
         shares = (self.log_weights - self._log_z).exp()
-        return self.log_base + self._grouped.times(shares, self._factor.transpose(1, 2)).log()
+        return self.log_base + self._grouped.times(shares, self.factors.transpose(1, 2)).log()
 
     @cached_property
     def _grouped(self) -> "ByPlace":
         return ByPlace.of(self.place, len(self.tilts))
 
     @cached_property
-    def _factor(self) -> Float[Tensor, "places S L"]:
-        return self.tilts.exp()
-
-    @cached_property
     def _log_z(self) -> Float[Tensor, "P L"]:
         """Log-normalisers of the tilted laws."""
-        return self._grouped.times(self.log_base.exp(), self._factor).log()
+        return self._grouped.times(self.log_base.exp(), self.factors).log()
 
     def mixed(self, log_f: Float[Tensor, "P L N"]) -> Float[Tensor, "P N"]:
         return (self.log_weights[..., None] + log_f).logsumexp(1)
@@ -113,7 +111,7 @@ class Tilted(Components):
     def log_expected(self, log_f: Float[Tensor, "P S"]) -> Float[Tensor, "P L"]:
         log_p = self.log_base + log_f
         top = log_p.detach().amax(-1, keepdim=True)
-        inner = self._grouped.times((log_p - top).exp().to(self._factor.dtype), self._factor)
+        inner = self._grouped.times((log_p - top).exp().to(self.factors.dtype), self.factors)
         return inner.log() + top - self._log_z
 
     def kl_from(self, log_p: Float[Tensor, "P S"]) -> Float[Tensor, " P"]:
@@ -121,30 +119,6 @@ class Tilted(Components):
         return mixture.kl(log_p, self.log_base) - (self.log_weights.exp() * gained).sum(-1)
 
     def subset(self, kept: Int[Tensor, " p"]) -> "Tilted":
-        return Tilted(self.log_base[kept], self.tilts, self.place[kept], self.log_weights[kept])
-
-
-@dataclass(frozen=True)
-class ByPlace:
-    """Sites sorted into equally long lists, one for each place, for one batched matrix product."""
-
-    slot: Int[Tensor, " P"]
-    """Where a site lies in the lists put behind each other."""
-    places: int
-    length: int
-
-    @classmethod
-    def of(cls, place: Int[Tensor, " P"], places: int) -> "ByPlace":
-        counts = place.bincount(minlength=places)
-        length = int(counts.max()) if len(place) else 1
-        order = place.argsort(stable=True)
-        begins = counts.cumsum(0) - counts
-        rank = torch.arange(len(place), device=place.device) - begins[place[order]]
-        slot = torch.empty_like(order).index_copy_(0, order, place[order] * length + rank)
-        return cls(slot, places, length)
-
-    def times(self, rows: Float[Tensor, "P a"], tables: Float[Tensor, "places a b"]) -> Float[Tensor, "P b"]:
-        """Each site's row times the table of its place."""
-        listed = rows.new_zeros(self.places * self.length, rows.shape[1]).index_copy(0, self.slot, rows)
-        product = listed.unflatten(0, (self.places, self.length)) @ tables
-        return product.flatten(0, 1).index_select(0, self.slot)
+        return replace(
+            self, log_base=self.log_base[kept], place=self.place[kept], log_weights=self.log_weights[kept]
+        )

@@ -8,16 +8,20 @@ over everything, with draws in place of sums. The correlation that M components 
 (n - 1) log M nats for n positions, and each window has that of its own.
 """
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from di4c_cli.core.components import ByPlace, Tilted
+from di4c_cli.core.by_place import ByPlace
+from di4c_cli.core.components import Tilted
 from di4c_cli.core.law import LawOfComponents
 from di4c_cli.core.mixing import Windowed
 from di4c_cli.core.product_law import ProductLaw, Table
 from di4c_cli.core.readings import Reading
 from di4c_cli.core.sites import Sites
+from di4c_cli.core.tilts import Tilts
 
 
 class WindowedLaw(LawOfComponents):
@@ -25,9 +29,7 @@ class WindowedLaw(LawOfComponents):
 
     mixing: Windowed
 
-    def __init__(
-        self, base: ProductLaw, tilts: Float[Tensor, "places S M"], mixing: Windowed, *, balanced: bool
-    ) -> None:
+    def __init__(self, base: ProductLaw, tilts: Tilts, mixing: Windowed, *, balanced: bool) -> None:
         """
         Args:
             balanced: tilts count from their mean over the components, as weighed by x_t, so that what one
@@ -39,24 +41,33 @@ class WindowedLaw(LawOfComponents):
         self.mixing = mixing
         self.sites, self.settled = base.sites, base.settled
         # A site takes a row of states and some of components.
-        self.table = Table(base.read, base.sites, 1, base.num_states + 2 * tilts.shape[2])
+        self.table = Table(base.read, base.sites, 1, base.num_states + 2 * mixing.u.shape[2])
 
     def answer(self, *asked: Reading) -> list[Float[Tensor, "B ..."]]:
-        _ = self.mixing.log_weights  # once, not in a piece, which its backward pass would not find again
+        # Once, not in a piece, which its backward pass would not find again.
+        _ = self.mixing.log_weights, self._table, self._factors
         return super().answer(*asked)
+
+    @cached_property
+    def _table(self) -> Float[Tensor, "places S M"]:
+        return self.tilts.table()
+
+    @cached_property
+    def _factors(self) -> Float[Tensor, "places S M"]:
+        return self._table.exp()
 
     def components(self, part: Sites) -> Tilted:
         place, log_weights = self.mixing.windows.place[part.position], self.mixing.at(part)
         log_base = self.table.at(part)
         if self.balanced:
             log_base = log_base - self._log_mean_tilt(place, log_weights)
-        return Tilted(log_base, self.tilts, place, log_weights)
+        return Tilted(log_base, self._table, self._factors, place, log_weights)
 
     def _log_mean_tilt(
         self, place: Int[Tensor, " P"], log_weights: Float[Tensor, "P M"]
     ) -> Float[Tensor, "P S"]:
-        grouped = ByPlace.of(place, len(self.tilts))
-        return grouped.times(log_weights.exp(), self.tilts.exp().transpose(1, 2)).log()
+        grouped = ByPlace.of(place, len(self._factors))
+        return grouped.times(log_weights.exp(), self._factors.transpose(1, 2)).log()
 
     def marginal(self) -> ProductLaw:
         """The product of the marginals, read where it is wanted."""
@@ -66,12 +77,12 @@ class WindowedLaw(LawOfComponents):
 
     def component(self, chosen: Int[Tensor, "B W"]) -> ProductLaw:
         """The product law of each row at one component for each of its windows."""
-        windows, by_component = self.mixing.windows, self.tilts.transpose(1, 2)
+        windows = self.mixing.windows
 
         def read(sites: Sites) -> Float[Tensor, "P S"]:
             component = chosen[sites.row, windows.window[sites.position]]
             place = windows.place[sites.position]
-            tilt = by_component[place, component]
+            tilt = self.tilts.of(place, component)
             if self.balanced:
                 tilt = tilt - self._log_mean_tilt(place, self.mixing.at(sites))
             # What is settled stays so: a tilt is finite, and the impossible is not.

@@ -19,6 +19,7 @@ from di4c_cli.core.samplers import ancestral
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.space import Batch, StateSpace
 from di4c_cli.core.students.windowed import Config
+from di4c_cli.core.tilts import LowRank
 
 D, S, MASK = 5, 3, 3
 SPACE = StateSpace(shape=(D,), num_states=S)
@@ -36,6 +37,8 @@ CASES = [
     {"window": [3], "tied": False, "chain": True},
     {"window": [5], "gate": "prior"},
     {"window": [1], "gate": "bayes", "chain": True},
+    {"window": [2], "rank": 2},
+    {"window": [3], "rank": 1, "tied": False, "chain": True},
 ]
 case = pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
 layout = pytest.mark.parametrize("layout", [0, 1])
@@ -63,7 +66,7 @@ def by_enumeration(law, x):
     windows, coupling, u = law.mixing.windows, law.mixing.coupling, law.mixing.u
     W, M = u.shape[1:]
     base = law.base.log_p  # (B, D, S)
-    tilted = base[:, :, None] + law.tilts.transpose(1, 2)[windows.place][None]  # (B, D, M, S)
+    tilted = base[:, :, None] + law.tilts.table().transpose(1, 2)[windows.place][None]  # (B, D, M, S)
     log_p = tilted.log_softmax(-1)
     found = []
     for chosen in itertools.product(range(M), repeat=W):
@@ -118,7 +121,7 @@ def test_draws_have_the_law(case, layout):
 
 def test_windows_of_one_position_without_tilts_are_the_teacher():
     student = student_of({"window": [1], "layouts": 1})
-    student.lam_codebooks[0].tilts.data.zero_()
+    student.lam_codebooks[0].tilts.values.data.zero_()
     teacher = NetworkDenoiser(student.network, student.parameterization)(X_T, T)
     law = student.windowed(X_T, T, None, 0)
     assert torch.allclose(law.log_marginal().exp(), teacher.log_p.exp())
@@ -135,14 +138,14 @@ def test_one_window_over_everything_is_the_mixture():
     student = student_of({"window": [D], "layouts": 1, "gate": "prior"})
     student.lam_codebooks[0].prior.data.fill_(0.3)
     law = student.windowed(X_T, T, None, 0)
-    tilted = law.base.log_p[:, :, None] + law.tilts.transpose(1, 2)[None]
+    tilted = law.base.log_p[:, :, None] + law.tilts.table().transpose(1, 2)[None]
     mixture = MixtureLaw.dense(tilted.log_softmax(-1).transpose(1, 2))
     assert torch.allclose(law.log_joint(EVERY).exp(), mixture.log_joint(EVERY).exp())
     assert torch.allclose(law.log_marginal().exp(), mixture.log_marginal().exp())
     seen = X_T[:1].expand(3, -1)
     p = ProductLaw.dense(torch.randn(3, D, S + 1, generator=seeded(), dtype=torch.float64).log_softmax(-1))
     whole = student.windowed(seen, T, None, 0)
-    tilted = whole.base.log_p[:, :, None] + whole.tilts.transpose(1, 2)[None]
+    tilted = whole.base.log_p[:, :, None] + whole.tilts.table().transpose(1, 2)[None]
     mixture = MixtureLaw.dense(tilted.log_softmax(-1).transpose(1, 2))
     x_s = torch.where(torch.rand(3, D, generator=seeded()) < 0.5, EVERY[:, 7], MASK)
     asked = [
@@ -261,7 +264,7 @@ def test_a_frozen_network_gets_no_gradient_and_no_dropout():
     loss = LOSSES[1](segment_of(student.double())).sum()
     loss.backward()
     assert all(p.grad is None for p in student.network.parameters())
-    assert student.lam_codebooks[0].tilts.grad is not None
+    assert student.lam_codebooks[0].tilts.values.grad is not None
 
 
 def test_layouts_take_turns_in_a_run_and_are_drawn_in_training():
@@ -296,8 +299,8 @@ def test_the_gain_over_the_product_of_marginals_is_bounded_by_the_components():
     student = student_of({"window": [D], "layouts": 1, "gate": "prior", "components": 2})
     codebook = student.codebooks[0]
     codebook.prior.data.zero_()
-    codebook.tilts.data.zero_()
-    codebook.tilts.data[:, 0, 0] = codebook.tilts.data[:, 1, 1] = 40.0
+    codebook.tilts.values.data.zero_()
+    codebook.tilts.values.data[:, 0, 0] = codebook.tilts.values.data[:, 1, 1] = 40.0
     law = student.windowed(X_T[:1], T[:1], None, 0)
     p = law.log_joint(EVERY[:1]).exp()
     gain = (p * law.correlation(EVERY[:1])).sum()
@@ -306,7 +309,7 @@ def test_the_gain_over_the_product_of_marginals_is_bounded_by_the_components():
 
 def test_a_windowed_teacher_has_exact_marginals_and_draws_its_steps():
     """The second round: targets need no draws, and every step of the teacher has components of its own."""
-    student = student_of({"window": [2], "layouts": 1})
+    student = student_of({"window": [2], "layouts": 1, "gate": "bayes"})
     sampler = ancestral.Config().build(PROCESS)
     cast = Cast(
         process=PROCESS,
@@ -327,3 +330,23 @@ def test_a_windowed_teacher_has_exact_marginals_and_draws_its_steps():
     assert (laws[:, 0] - laws[:, 1]).abs().max() > 0.1  # different components
     assert torch.allclose(segment.target_marginal.log_p.exp().sum(-1), torch.ones(4, D).double())
     evaluated([(loss, segment) for loss in LOSSES[:3]])
+
+
+def test_tables_of_low_rank_start_as_the_best_approximation():
+    """Exact where the rank suffices; else no worse than any other of its rank, if states weigh alike."""
+    torch.manual_seed(0)
+    many = torch.randn(2, 6, 3)
+    rank_one = torch.randn(6, 1) @ torch.randn(2, 1, 3)
+    even = torch.full((6,), 1 / 6)
+    tilts = LowRank(2, 6, 3, rank=1)
+    assert tilts.blank
+    with torch.no_grad():
+        tilts.start(rank_one, even)
+        assert torch.allclose(tilts.table(), rank_one, atol=1e-5)
+        tilts.start(many, even)
+    flat = many.transpose(0, 1).flatten(1)
+    least = torch.linalg.svdvals(flat)[1:].square().sum()
+    assert (tilts.table() - many).square().sum().item() == pytest.approx(least.item(), rel=1e-4)
+    assert not tilts.blank
+    with pytest.raises(ValueError, match="at most 6"):
+        LowRank(2, 6, 3, rank=7)

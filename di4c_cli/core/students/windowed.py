@@ -29,6 +29,8 @@ class Config(students.Config):
     """Tilings that alternate from step to step, each moved on by that part of a window."""
     components: int = Field(256, ge=1)
     """M: components of a window of n positions; at most (n - 1) log M nats of correlation a step."""
+    rank: int | None = Field(None, ge=1)
+    """Rank of the tables, for large vocabularies: an embedding for each component; unset: full tables."""
     tied: bool = True
     """Whether windows share their tables, as in text; else every position has its own, as in images."""
     gate: GateKind = "features"
@@ -56,7 +58,7 @@ class Config(students.Config):
         return self
 
     def build(self, network: networks.Config, process: ForwardProcess) -> WindowedDenoiser:
-        """Raises ValueError for windows or a gate that do not go with the positions or the process."""
+        """Raises ValueError for windows, a rank or a gate that do not fit the positions or the process."""
         space, own = process.space, network.build(process.space, lam=False)
         param = parameterization.build(network.parameterization, process)
         size = tuple(self.window)
@@ -79,6 +81,7 @@ class Config(students.Config):
                 gate=self.gate,
                 features=_num_features(own, windows.members) if self.gate == "features" else 0,
                 chain=self.chain,
+                rank=self.rank,
             )
             for windows in layouts[: 1 if self.tied else None]
         ]
@@ -92,10 +95,10 @@ class Config(students.Config):
         """The codebook's start."""
         assert isinstance(student, WindowedDenoiser)
         for layout, codebook in enumerate(student.codebooks):
-            if codebook.tilts.any():
+            if not codebook.tilts.blank:
                 continue  # it came with the weights of an earlier round
             if self.start == "random":
-                nn.init.normal_(codebook.tilts, std=RANDOM_STD)
+                codebook.tilts.randomize(RANDOM_STD)
             elif isinstance(codebook.coupling, Chain) and self.start == "contexts":
                 codebook_fit.fit_contexts(
                     codebook, codebook.coupling, data.train, self.start_windows, generator
