@@ -1,6 +1,7 @@
 """Model cards: the README.md of a checkpoint folder, with the YAML head that model hubs read."""
 
 from di4c_cli import __version__
+from di4c_cli.core.component import Config
 from di4c_cli.recipe import Recipe
 
 
@@ -12,7 +13,8 @@ def model_card(name: str, recipe: Recipe, role: str, step: int) -> str:
         if role == "teacher"
         else f"a {recipe.student.kind} student, distilled with these losses: {terms}"
     )
-    process = ", ".join([recipe.process.kind, *(f"{key} {value}" for key, value in recipe.process)])
+    process = _settings(recipe.process)
+    about = "" if role == "teacher" else f"\n{recipe.student.about}\nSettings: {_settings(recipe.student)}.\n"
     return f"""---
 library_name: di4c
 license: mit
@@ -25,9 +27,13 @@ datasets: [{recipe.dataset.kind}]
 
 This is {what}, after {step} training steps with di4c {__version__}.
 Data: {recipe.dataset.kind}. Process: {process}. Network: {recipe.network.kind}.
-
+{about}
     di4c sample THIS_FOLDER --steps {recipe.sample.steps} --num 16 --out samples/
 
 `model.safetensors` holds the last weights, `ema.safetensors` their running average, which is what is sampled
 from unless `--weights raw` is given. `config.json` holds the whole recipe and the sha256 of each file.
 """
+
+
+def _settings(component: Config) -> str:
+    return ", ".join([component.kind, *(f"{key} {value}" for key, value in component)])

@@ -22,7 +22,7 @@ from di4c_cli.core.windows import Windows
 AT_ONCE = 2**23  # responsibilities of a piece of the windows
 SHARPNESS = 0.5  # a component's first law: this much of it is the window that it starts from
 LONGEST = 8  # positions of the longest context
-FAINT = 0.02  # occurrences of the marginal law that a context's own law is given
+KNOWN = 1.0  # times that a symbol has to come after a context, or should by chance, to say something
 PRIOR = 10.0  # steps by independence that every context is given
 PAIRS = 0.1  # neighbours' pairs that independence is given for each pair of components
 EVEN = 1e-4  # of a marginal law that is even over all states, so that no state is impossible
@@ -100,8 +100,8 @@ def fit_mixtures(
     whole = torch.cat([windows.members[(windows.members >= 0).all(1)] for windows in layouts])
     sharing = [whole] if codebook.tied else [row[row >= 0][None] for row in layouts[0].members]
     index = torch.randperm(len(split), generator=generator)[: max(1, num // len(sharing[0]))]
-    x, (_, S, M) = split[index.sort().values].x_0, codebook.tilts.table().shape
-    table, laws = torch.zeros_like(codebook.tilts.table()), torch.zeros(codebook.evidence.shape[0], S)
+    x, (places, S, M) = split[index.sort().values].x_0, codebook.tilts.size
+    table, laws = torch.zeros(places, S, M), torch.zeros(places, S)
     mixtures, gains = [], []
     for number, members in enumerate(sharing):
         windows, place = x[:, members].flatten(0, 1), layouts[0].place[members[0]]
@@ -143,7 +143,7 @@ def fit_contexts(
     A component is a context: what the text ends with at a window's end, as far back as one of the M most
     frequent suffixes goes. So neighbouring windows agree on what lies between them.
     """
-    n, S, M = codebook.tilts.table().shape
+    n, S, M = codebook.tilts.size
     D = split[torch.arange(1)].x_0.shape[1]
     past = min(LONGEST, D // 2)
     index = torch.randperm(len(split), generator=generator)[: max(1, num // (D - past))]
@@ -156,10 +156,10 @@ def fit_contexts(
         symbol = x[:, past - n + first + place : D - n + 1 + place]
         pairs = symbol * M + state[:, first:]
         counts = pairs.flatten().bincount(minlength=S * M).view(S, M).float()
-        log_p = ((counts + FAINT * law[:, None]) / (counts.sum(0) + FAINT)).log()
-        tables.append(log_p - law.log()[:, None])
+        apart = law[:, None] * counts.sum(0)
+        tables.append(((counts + KNOWN) / (apart + KNOWN)).log())
     codebook.start(torch.stack(tables), law.expand(n, -1))
-    share = (state.flatten().bincount(minlength=M) + FAINT).float()
+    share = (state.flatten().bincount(minlength=M) + 1).float()
     share /= share.sum()
     pairs = (state[:, :-n] * M + state[:, n:]).flatten().bincount(minlength=M * M).view(M, M)
     step = (pairs + PRIOR * share) / (pairs.sum(1, keepdim=True) + PRIOR)

@@ -13,6 +13,9 @@ from di4c_cli.core.by_place import ByPlace
 class Tilts(nn.Module, ABC):
     """Tables of tilts: of S states under M components, one for each place of a window."""
 
+    size: tuple[int, int, int]
+    """places, S, M."""
+
     @abstractmethod
     def table(self) -> Float[Tensor, "places S M"]:
         """All of them."""
@@ -46,7 +49,8 @@ class Full(Tilts):
 
     def __init__(self, places: int, num_states: int, num_components: int) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.zeros(places, num_states, num_components))
+        self.size = places, num_states, num_components
+        self.values = nn.Parameter(torch.zeros(self.size))
 
     def table(self) -> Float[Tensor, "places S M"]:
         return self.values
@@ -84,6 +88,7 @@ class LowRank(Tilts):
         most = min(num_states, places * num_components)
         if rank > most:
             raise ValueError(f"rank {rank}: tables of {places} places have at most {most}")
+        self.size = places, num_states, num_components
         self.states = nn.Parameter(torch.zeros(num_states, rank))
         self.components = nn.Parameter(torch.zeros(places, rank, num_components))
 

@@ -1,5 +1,6 @@
 """Running text of any files, cut into rows of D tokens."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ class Config(datasets.Config):
 
     path: str | None = None
     """A .txt file, which is one document, a .jsonl file with a `text` a line, either also as .gz, or a folder
-    of such files; unset: $DI4C_DATA/tinyshakespeare/input.txt, or else a download of it."""
+    of such files; $NAMES are of the environment; unset: $DI4C_DATA/tinyshakespeare/input.txt, or else a
+    download of it."""
     test_path: str | None = None
     """The same for held-out text; unset: the end of `path`."""
     held_out: float = Field(0.1, gt=0, lt=1)
@@ -58,10 +60,10 @@ class Config(datasets.Config):
             raise RecipeError(
                 "dataset.wrap: this codec has no document end to wrap rows in", 'set codec.kind = "gpt2"'
             )
-        path = Path(self.path).expanduser() if self.path else _shakespeare()
+        path = _named(self.path) if self.path else _shakespeare()
         rows = self._rows(TextFiles.find(path, "dataset.path"), text, "text")
         if self.test_path:
-            other = TextFiles.find(Path(self.test_path).expanduser(), "dataset.test_path")
+            other = TextFiles.find(_named(self.test_path), "dataset.test_path")
             train, test = rows, self._rows(other, text, "text-held-out")
         else:
             cut = len(rows) - max(1, int(len(rows) * self.held_out))
@@ -87,6 +89,10 @@ class Config(datasets.Config):
 
     def _windows(self, rows: Split, codec: TextCodec) -> Split:
         return rows if self.stride is None else WindowSplit(rows, codec.space.num_dims, self.stride)
+
+
+def _named(text: str) -> Path:
+    return Path(os.path.expandvars(text)).expanduser()
 
 
 def _shakespeare() -> Path:

@@ -5,6 +5,7 @@ A file `<kind>.py` holds `Config(students.Config)` with `build(...)`, giving a m
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +19,9 @@ from di4c_cli.core.processes import ForwardProcess
 
 class Config(_Config, ABC):
     """What every student is told."""
+
+    about: ClassVar[str]
+    """What a model of this kind is and is not, for those who find it: a paragraph of its card."""
 
     num_latents: int = Field(16, ge=1)
     """L: draws of lambda for each data point in the losses; below 16 lambda is hardly used."""

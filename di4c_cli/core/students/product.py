@@ -8,6 +8,8 @@ from di4c_cli.core.processes import ForwardProcess
 class Config(students.Config):
     """Product model; `num_latents` does not matter to it."""
 
+    about = "A product law: every position is drawn independently at every step, as its teacher does."
+
     @property
     def draws(self) -> int:
         return 1

@@ -23,6 +23,17 @@ RANDOM_STD = 0.5  # of a codebook that starts without data
 class Config(students.Config):
     """Mixture with one component for each window."""
 
+    about = """\
+A mixture with one discrete component for each window of positions, summed exactly: joints, marginals and
+likelihoods in closed form, one component drawn a window in sampling. A component tilts the logits of the base
+network; a gate weighs components by what x_t shows. A window of n positions carries at most (n - 1) log M
+nats of correlation a step; between windows there is what a chain carries, or none.
+
+The tables start from training data, and at t = 1 the model is nearly what was fitted there: on small teachers
+most of its gain is the correlation of the data, not what distillation adds. Where windows are independent and
+the data correlates beyond them, more steps are needed as in a product model; against strong teachers it is
+untried. Ablations: "Beyond the paper" in the README of di4c."""
+
     window: list[int] = Field([8], min_length=1, max_length=2)
     """Positions of a window: [length] of text, [height, width] of images."""
     layouts: int = Field(2, ge=1)
