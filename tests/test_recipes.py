@@ -14,7 +14,15 @@ from di4c_cli import recipe, shipped
 from di4c_cli.core import component
 
 RECIPES = sorted(shipped.recipe_paths())
-FULL_SIZE = ["cifar10", "imagenet", "owt", "owt_round2", "sdtt"]  # tests/e2e/test_full_size_recipes.py
+FULL_SIZE = [
+    "cifar10",
+    "imagenet",
+    "novels",
+    "owt",
+    "owt_round2",
+    "owt_windowed",
+    "sdtt",
+]  # tests/e2e/test_full_size_recipes.py
 DATA = {
     "mnist": "mnist",
     "mnist_windowed": "mnist",
@@ -45,7 +53,7 @@ SMALLER = {
     "mnist_tokens": ["network.width=16", "network.depth=1", "network.heads=2", "eval.guidance=[0,1]"],
     "shakespeare": [
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
-        *("metrics.1.num=4", "metrics.1.num_latents=2"),
+        *("student.components=8", "student.start_windows=1000", "metrics.2.num=4"),
     ],
     "shakespeare_windowed": [
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),

@@ -99,6 +99,16 @@ def test_owt_its_second_round_and_sdtt(program, tmp_path):
     assert all(line.startswith("It is") for line in lines)
 
 
+@pytest.mark.parametrize("recipe", ["owt_windowed", "novels"])
+def test_windows_of_gpt2_tokens(program, tmp_path, recipe):
+    small = [*text_of(tmp_path), "dataset.test_path=null", "dataset.held_out=0.3"]
+    small += ["student.components=8", "student.rank=4", "student.start_windows=1000"]
+    made, _ = distilled(program, recipe, small, **data("gpt2-bpe"))
+    card = (Path(made["checkpoint"]) / "README.md").read_text()
+    assert "one discrete component for each window" in card
+    assert "rank 4" in card
+
+
 def test_a_codec_without_weights_is_found_before_there_is_a_run(program, tmp_path):
     """Not at the first preview, thousands of steps later: here the tokens came from a cache."""
     prelude = """
