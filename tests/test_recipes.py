@@ -45,7 +45,7 @@ SMALLER = {
     "mnist_tokens": ["network.width=16", "network.depth=1", "network.heads=2", "eval.guidance=[0,1]"],
     "shakespeare": [
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
-        *("metrics.1.num=4", "metrics.1.num_latents=2"),
+        *("metrics.2.num=4", "metrics.2.num_latents=2"),
     ],
     "shakespeare_windowed": [
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
