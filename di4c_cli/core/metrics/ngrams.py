@@ -15,7 +15,7 @@ from di4c_cli.errors import RecipeError
 
 
 def ngram_ids(rows: Int[Tensor, "N D"], longest: int) -> Iterator[Int[Tensor, "N places"]]:
-    """For n = 1 .. longest the numbers of the n-grams of each row, from 0 on; equal n-grams have equal ones."""
+    """For n = 1 .. longest the numbers of each row's n-grams, from 0 on; equal ones have equal numbers."""
     shorter = single = rows.unique(return_inverse=True)[1]
     yield single
     for n in range(2, longest + 1):
