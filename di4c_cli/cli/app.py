@@ -20,6 +20,7 @@ COMMANDS = {
     "train-teacher": "train_teacher",
     "distill": "distill",
     "train-codec": "train_codec",
+    "train-judge": "train_judge",
     "convert": "convert",
     "sample": "sample",
     "eval": "evaluate",

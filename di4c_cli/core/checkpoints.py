@@ -1,7 +1,7 @@
 """Checkpoint folders: config.json, model.safetensors, ema.safetensors, README.md; for resume, training state.
 
-A model's config.json holds the whole recipe, a codec's (role "codec") its kind and architecture. Weights that
-have no average beside them (a converted file, a codec) come without ema.safetensors.
+A model's config.json holds the whole recipe, that of a codec or a judge (its role) kind and architecture.
+Weights that have no average beside them (a converted file, a codec) come without ema.safetensors.
 Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only,
 every tensor's name and shape checked, files checked against the hashes that config.json states.
 """
@@ -101,8 +101,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _is_ours(config: dict[str, Any]) -> bool:
-    """Whether this is the header of a model, with its recipe, or of a codec, with kind and architecture."""
-    if config.get("role") == "codec":
+    """Whether this is the header of a model, with its recipe, or of a part, with kind and architecture."""
+    if config.get("role") in ("codec", "judge"):
         whole = isinstance(config.get("kind"), str) and isinstance(config.get("architecture"), dict)
     else:
         whole = isinstance(config.get("recipe"), dict)

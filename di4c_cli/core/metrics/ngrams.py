@@ -1,0 +1,85 @@
+"""N-grams of tokens: whether samples have those of real text, each as often, and how many different ones."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from di4c_cli.core import metrics
+from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.metrics._text import real_text, text_codec
+from di4c_cli.errors import RecipeError
+
+
+def ngram_ids(rows: Int[Tensor, "N D"], longest: int) -> Iterator[Int[Tensor, "N places"]]:
+    """For n = 1 .. longest the numbers of each row's n-grams, from 0 on; equal ones have equal numbers."""
+    shorter = single = rows.unique(return_inverse=True)[1]
+    yield single
+    for n in range(2, longest + 1):
+        # A number below N D times a token below S: no overflow, whatever n.
+        pairs = shorter[:, :-1] * (single.max() + 1) + single[:, n - 1 :]
+        shorter = pairs.unique(return_inverse=True)[1]
+        yield shorter
+
+
+def jensen_shannon(p: Float[Tensor, " V"], q: Float[Tensor, " V"]) -> float:
+    """Divergence of two distributions in bits: 0 where they are equal, 1 where they share nothing."""
+    entropy = torch.special.entr
+    nats = entropy((p + q) / 2).sum() - (entropy(p).sum() + entropy(q).sum()) / 2
+    return max(0.0, nats.item()) / math.log(2)
+
+
+def repeats(rows: Int[Tensor, "N D"]) -> Float[Tensor, " N"]:
+    """1 where a row equals another one, else 0."""
+    _, number, count = rows.unique(dim=0, return_inverse=True, return_counts=True)
+    return (count[number] > 1).double()
+
+
+class NGrams:
+    """`jsd_n`: Jensen-Shannon divergence, bits, between the n-grams of samples and of held-out text.
+
+    Two finite texts of one source differ, too, the more so the longer the n-grams: the floor, training text
+    against the held-out one, is what to compare with, at the same number of samples.
+    `distinct_n`: the share of different ones among all n-grams of all samples; it falls with their number.
+    `repeated`: the share of samples that equal another one.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        orders = range(1, longest + 1)
+        self.directions: dict[str, Direction] = {
+            **{f"jsd_{n}": "lower" for n in orders},
+            **{f"distinct_{n}": "report" for n in orders},
+            "repeated": "lower",
+        }
+
+    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
+        text_codec(trial, "ngrams")
+        samples = trial.samples.cpu()
+        if samples.shape[1] < self.longest:
+            raise RecipeError(
+                f"metrics: ngrams: rows of {samples.shape[1]} tokens have no {self.longest}-grams",
+                "lower its `longest`",
+            )
+        both = torch.cat([samples, real_text(trial)])
+        figures: dict[str, float | PerItem] = {"repeated": PerItem.mean(repeats(samples))}
+        for n, ids in enumerate(ngram_ids(both, self.longest), 1):
+            parts = ids.split([len(samples), len(both) - len(samples)])
+            counts = [part.flatten().bincount(minlength=int(ids.max()) + 1).double() for part in parts]
+            p, q = (count / count.sum() for count in counts)
+            figures[f"jsd_{n}"] = jensen_shannon(p, q)
+            figures[f"distinct_{n}"] = (counts[0] > 0).sum().item() / parts[0].numel()
+        return figures
+
+
+class Config(metrics.Config):
+    """N-gram divergence from held-out text, share of distinct n-grams, and repeated samples."""
+
+    longest: int = Field(4, ge=1, le=8)
+    """The longest n-grams; all shorter ones are counted, too."""
+
+    def build(self) -> NGrams:
+        return NGrams(self.longest)
