@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from di4c_cli.core.intervals import Values, estimate, interval
-from di4c_cli.core.metrics import Direction, PerItem
+from di4c_cli.core.metrics import Direction, PerItem, plain
 from di4c_cli.core.verdict import at_entropy, verdict
 from di4c_cli.figures import ENTROPY, PERPLEXITY, Setting
 
@@ -26,10 +26,9 @@ class Measured:
     @cached_property
     def row(self) -> dict[str, Any]:
         """As it stands in results.json."""
-        items = {name: value for name, value in self.values.items() if isinstance(value, PerItem)}
-        metrics = {name: items[name].figure if name in items else self.values[name] for name in self.values}
-        intervals = {name: interval([value]) for name, value in items.items()}
-        figures = {"metrics": metrics, "intervals": intervals}
+        known = {name: interval([value]) for name, value in self.values.items()}
+        intervals = {name: found for name, found in known.items() if found is not None}
+        figures = {"metrics": plain(self.values), "intervals": intervals}
         return self.told | figures | {"seconds_per_sample": self.seconds_per_sample}
 
 

@@ -81,8 +81,9 @@ def _panel(axes: Any, name: str, groups: list[Group], floor: float | None) -> No
         axes.plot(
             nfe, means, style, color=color, marker=marker, label=_name(model, setting, settings), **LINE
         )
-        apart = [(x, mean) for x, mean, _, marked in points if marked]
-        axes.plot(*zip(*apart, strict=True) if apart else ([], []), color=color, marker=marker, **HOLLOW)
+        for x, mean, _, marked in points:
+            if marked:
+                axes.plot(x, mean, color=color, marker=marker, **HOLLOW)
         low, high = [mean - std for _, mean, std, _ in points], [mean + std for _, mean, std, _ in points]
         axes.fill_between(nfe, low, high, color=color, alpha=0.2, linewidth=0)
     if floor is not None:
@@ -109,8 +110,9 @@ def _trade(axes: Any, name: str, groups: list[Group], floor: dict[str, float]) -
         axes.plot(
             entropy, perplexity, color=color, marker=marker, label=model, **LINE | HOLLOW | {"linestyle": "-"}
         )
-        plain = [(x, y) for x, y, temperature in line if temperature == 1]
-        axes.plot(*zip(*plain, strict=True) if plain else ([], []), "", color=color, marker=marker, **LINE)
+        for x, y, temperature in line:
+            if temperature == 1:
+                axes.plot(x, y, color=color, marker=marker, **LINE)
         axes.annotate(
             f"K = {steps}",
             (entropy[-1], perplexity[-1]),

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial
+from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, plain
 from di4c_cli.core.networks import networks_of
 from di4c_cli.core.samplers import Final, Plan, network_calls
 from di4c_cli.core.tempering import at_temperature
@@ -81,8 +81,7 @@ class Judge:
     def floor(self, num: int) -> dict[str, float]:
         """The same figures of held-out data in place of samples."""
         held_out = spread(self.data.test, num)
-        values = self.measure(held_out.x_0, None, 0, held_out.label)
-        return {name: value.figure if isinstance(value, PerItem) else value for name, value in values.items()}
+        return plain(self.measure(held_out.x_0, None, 0, held_out.label))
 
     def judges(self) -> dict[str, str]:
         """By whose opinion, for each kind of metric that is one."""

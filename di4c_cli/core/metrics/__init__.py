@@ -6,6 +6,7 @@ a Trial and returns named figures. The floor of real data is the same metric on 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -73,6 +74,11 @@ class PerItem:
         """0 where nothing was counted."""
         ratio = self.total.double().sum().item() / (self.count.double().sum().item() or 1.0)
         return math.exp(ratio) if self.exponential else ratio
+
+
+def plain(values: Mapping[str, float | PerItem]) -> dict[str, float]:
+    """Figures without their items."""
+    return {name: value.figure if isinstance(value, PerItem) else value for name, value in values.items()}
 
 
 @runtime_checkable
