@@ -94,7 +94,7 @@ def _items(values: Values) -> PerItem | None:
     )
 
 
-def _pooled(seeds: list[Float[Tensor, " n"]]) -> Float[Tensor, " N"]:
+def _pooled(seeds: list[Float[Tensor, " _"]]) -> Float[Tensor, " N"]:
     return torch.cat(seeds)
 
 

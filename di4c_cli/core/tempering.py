@@ -1,5 +1,6 @@
 """Temperature as a wrapper: the trade of diversity for sharpness, along which models are to be compared."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -37,8 +38,9 @@ class Tempered(ProductDenoiser):
 
         def read(sites: Sites) -> Float[Tensor, "P S"]:
             log_p = law.read(sites)
-            sharpened = (log_p / self.temperature).log_softmax(-1)
-            return sharpened.masked_fill(log_p <= NEVER / 2, NEVER)
+            never = log_p <= NEVER / 2
+            possible = (log_p / self.temperature).masked_fill(never, -math.inf)
+            return possible.log_softmax(-1).masked_fill(never, NEVER)
 
         return ProductLaw(read, law.sites, law.num_states, law.settled)
 
