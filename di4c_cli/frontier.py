@@ -1,5 +1,6 @@
 """The picture of an evaluation: quality against network calls, and perplexity against entropy."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def write_frontier(result: dict[str, Any], path: Path) -> None:
         axes.set_title(LABELS.get(name, name) + arrow, fontsize=10)
     handles = {
         str(h.get_label()): h
-        for axes in canvas.axes
+        for axes in reversed(canvas.axes)  # the first panel's are kept: filled markers
         for h in axes.get_lines()
         if not str(h.get_label()).startswith("_")
     }
@@ -99,12 +100,13 @@ def _name(model: str, setting: Setting, settings: list[Setting]) -> str:
 def _trade(axes: Any, name: str, groups: list[Group], floor: dict[str, float]) -> None:
     """Perplexity against entropy: a line a model and step count, over temperatures; T = 1 is filled."""
     known = [group for group in groups if name in group.metrics and ENTROPY in group.metrics]
-    for model, steps in dict.fromkeys((group.model, group.steps) for group in known):
-        line = sorted(
-            (g.metrics[ENTROPY].mean, g.metrics[name].mean, g.setting.temperature)
-            for g in known
-            if (g.model, g.steps) == (model, steps)
-        )
+    lines: dict[tuple[str, int, Setting], list[tuple[float, float, float]]] = {}
+    for group in known:
+        key = (group.model, group.steps, replace(group.setting, temperature=1.0))
+        point = (group.metrics[ENTROPY].mean, group.metrics[name].mean, group.setting.temperature)
+        lines.setdefault(key, []).append(point)
+    for (model, steps, _), points in lines.items():
+        line = sorted(points)
         entropy, perplexity = [x for x, *_ in line], [y for _, y, _ in line]
         color, marker = STYLES.get(model, OTHER_STYLE)
         axes.plot(
@@ -113,26 +115,27 @@ def _trade(axes: Any, name: str, groups: list[Group], floor: dict[str, float]) -
         for x, y, temperature in line:
             if temperature == 1:
                 axes.plot(x, y, color=color, marker=marker, **LINE)
+        left = model == "student"  # whose lines lie between those of the others
         axes.annotate(
-            f"K = {steps}",
-            (entropy[-1], perplexity[-1]),
-            (4, 0),
+            str(steps),
+            (entropy[0], perplexity[0]) if left else (entropy[-1], perplexity[-1]),
+            (-5, 0) if left else (5, 0),
             textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
             fontsize=7,
             color=color,
         )
     if name in floor and ENTROPY in floor:
         axes.plot(floor[ENTROPY], floor[name], "k*", label="real data")
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.margins(x=0.15)
-    axes.set_xlabel("unigram entropy, nats")
+    axes.set_xlabel("entropy, nats (numbers: K; filled: T = 1)")
     axes.grid(alpha=0.25)
 
 
 def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> None:
     """Calls on a logarithmic axis with the step counts as ticks; figures too, where they span a decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
     axes.set_xscale("log", base=2)
     ticks = sorted({group.nfe for group in groups})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -141,9 +144,16 @@ def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> No
     values = [group.metrics[name].mean - group.metrics[name].std for group in groups]
     values += [] if floor is None else [floor]
     if values and min(values) > 0 and max(values) > DECADE * min(values):
-        axes.set_yscale("log")
-        plain = FuncFormatter(lambda value, _: f"{value:g}")  # 0.3, not 3 x 10^-1
-        axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # every minor tick would be a heap of labels
-        axes.yaxis.set_minor_formatter(plain)
+        _logarithmic(axes)
     axes.grid(alpha=0.25)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis of figures, with ticks that are read at a glance."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.set_yscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")  # 0.3, not 3 x 10^-1
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # every minor tick would be a heap of labels
+    axes.yaxis.set_minor_formatter(plain)

@@ -23,7 +23,7 @@ from torch import Tensor
 from di4c_cli.core.metrics import PerItem
 
 LEVEL = 0.95
-RESAMPLES = 2000
+RESAMPLES = 1000
 AT_ONCE = 2**22  # entries of one piece of the resampled items
 
 Values = Sequence[float | PerItem]
@@ -116,8 +116,11 @@ def _resampled(together: Sequence[PerItem], generator: torch.Generator) -> list[
 
 
 def _figures(items: PerItem, chosen: Int[Tensor, "R N"]) -> Float[Tensor, " R"]:
-    count = items.count[chosen].sum(1)
-    ratio = items.total[chosen].sum(1) / count.masked_fill(count == 0, 1)
+    if (items.count == 1).all():  # as most are: half the work
+        ratio = items.total[chosen].mean(1)
+    else:
+        count = items.count[chosen].sum(1)
+        ratio = items.total[chosen].sum(1) / count.masked_fill(count == 0, 1)
     return ratio.exp() if items.exponential else ratio
 
 
