@@ -39,7 +39,7 @@ class Setting:
     final: str | None = None
     """Whether the last call draws or takes the most probable states."""
     precision: str | None = None
-    """What the networks' bodies ran in."""
+    """What the networks ran in."""
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, plain
-from di4c_cli.core.networks import networks_of
 from di4c_cli.core.samplers import Final, Plan, network_calls
 from di4c_cli.core.tempering import at_temperature
 from di4c_cli.drawing import every_class
@@ -20,9 +19,6 @@ from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.sources import House, Models, plan_of
-
-EXACT = "exact"
-"""The precision of a model without networks: its laws are tables in float64."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class Planned:
     guidance: float
     temperature: float
     precision: str
-    """What networks' bodies run in; draws are in float64, whatever that is."""
+    """What networks run in; draws are in float64, whatever that is."""
     seed: int
     plan: Plan
 
@@ -165,8 +161,8 @@ def planned(
             by_teacher = min(k - 1, max(1, round(share * k))) if model == "hybrid" else 0
             plan = at_temperature(plan_of(recipe, loaded, k, model, by_teacher, scale), temperature)
             where = ending(house, final)
-            precision = precision_of(loaded, model)
-            rows += [Planned(where, model, k, scale, temperature, precision, seed, plan) for seed in seeds]
+            one = Planned(where, model, k, scale, temperature, loaded.dtype, seeds[0], plan)
+            rows += [replace(one, seed=seed) for seed in seeds]
     return rows
 
 
@@ -176,17 +172,6 @@ def ending(house: House, final: Final) -> House:
     return replace(house, recipe=house.recipe.model_copy(update={"sampler": sampler}))
 
 
-def precision_of(loaded: Models, model: str) -> str:
-    """What the bodies of a model's networks run in; `exact` where there are none."""
-    used = {"teacher": [loaded.teacher], "student": [loaded.student]}
-    found = {
-        str(network.autocast or next(network.parameters()).dtype).removeprefix("torch.")
-        for denoiser in used.get(model, [loaded.teacher, loaded.student])
-        for network in networks_of(denoiser)
-    }
-    return " and ".join(sorted(found)) or EXACT
-
-
 def refuse_mixed(rows: list[Planned]) -> None:
     """Float32 and half precision, or drawn and most probable last states, are no fair comparison.
 
@@ -194,7 +179,7 @@ def refuse_mixed(rows: list[Planned]) -> None:
         UsageError: rows that differ so.
     """
     finals = {row.house.recipe.sampler.final for row in rows}
-    for option, found in (("--final", finals), ("--dtype", {row.precision for row in rows} - {EXACT})):
+    for option, found in (("--final", finals), ("--dtype", {row.precision for row in rows})):
         if len(found) > 1:
             raise UsageError(
                 f"{option} {','.join(sorted(found))}: rows that differ in this do not compare",

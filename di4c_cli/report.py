@@ -21,7 +21,7 @@ EXPLAINED = {
     "guidance": "w: guidance weight",
     "temperature": "T: temperature",
     "final": "tail: how the last call ends",
-    "precision": "dtype: of networks' bodies",
+    "precision": "dtype: of the networks",
 }
 
 

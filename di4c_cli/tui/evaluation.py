@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from di4c_cli.figures import LABELS, Figure, Group, aggregate, metric_names, varied
+from di4c_cli.figures import LABELS, LETTERS, Figure, Group, aggregate, metric_names, varied
 from di4c_cli.tui.rows import HUGE, number
 
 
@@ -25,8 +25,9 @@ class Evaluation:
         parts = varied(group.setting for group in self.groups)
         named: dict[str, list[Group]] = {}
         for group in self.groups:
-            setting = group.setting.label(parts).replace(" = ", "=").replace(",", "")
-            named.setdefault(f"{group.model} {setting}".strip(), []).append(group)
+            cells = zip(parts, group.setting.cells(parts), strict=True)
+            name = [group.model, *(f"{LETTERS[part]}={cell}" for part, cell in cells if cell)]
+            named.setdefault(" ".join(name), []).append(group)
         return named
 
     @property

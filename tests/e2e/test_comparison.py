@@ -110,12 +110,6 @@ def test_one_other_precision_or_tail_is_no_mixture(beside):
     assert {(row["final"], row["precision"]) for row in rows} == {("argmax", "float64")}
 
 
-def test_a_teacher_without_networks_has_no_precision_to_differ_in(beside):
-    options = ["--steps", 1, "--num", 5, "--dtype", "float32,float64", "--out", "o", "--json"]
-    rows = beside.ok("eval", "toy", *options).json["rows"]
-    assert {row["precision"] for row in rows} == {"exact"}
-
-
 def test_temperatures(beside):
     options = [*QUICK, "--temperatures", "0.5,1", "--out", "o", "--json"]
     result = beside.ok("eval", "digits/student-1", *options).json
@@ -193,6 +187,9 @@ def test_distill_ends_with_the_comparison(program):
     assert result["previews"] == [str(run / "samples/step-40/samples.txt")]
     pairs = [(row["model"], row["steps"]) for row in result["evaluation"]["rows"]]
     assert pairs == list(itertools.product(["teacher", "student"], [1, 2]))
+    # an exact teacher and a network compare
+    verdicts = [(v["steps"], v["against_steps"]) for v in result["evaluation"]["verdict"]]
+    assert verdicts == [(1, 2), (1, 1), (2, 2)]
     assert (run / "eval/results.json").is_file()
     shown = program.ok("runs", "show", "latest", "--json").json
     assert (shown["state"], shown["step"], shown["role"]) == ("finished", 40, "student")
