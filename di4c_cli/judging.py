@@ -1,16 +1,19 @@
 """What an evaluation compares, and by which metrics."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, Metric, PerItem, Trial
-from di4c_cli.core.samplers import Plan
+from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, plain
+from di4c_cli.core.samplers import Final, Plan, network_calls
+from di4c_cli.core.tempering import at_temperature
 from di4c_cli.drawing import every_class
 from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
@@ -49,10 +52,17 @@ class Judge:
         plan: Plan | None,
         seed: int,
         label: Int[Tensor, " N"] | None = None,
-    ) -> dict[str, float]:
+    ) -> dict[str, float | PerItem]:
         """All kept figures of samples, of the classes asked for, and of the plan that made them."""
+        trial = self._trial(samples, plan, seed, label)
+        values = {name: value for metric in self.metrics for name, value in metric(trial).items()}
+        return {name: value for name, value in values.items() if name in self.directions}
+
+    def _trial(
+        self, samples: Int[Tensor, "N D"], plan: Plan | None, seed: int, label: Int[Tensor, " N"] | None
+    ) -> Trial:
         house = self.house
-        trial = Trial(
+        return Trial(
             samples=samples,
             label=label,
             codec=house.codec,
@@ -63,17 +73,18 @@ class Judge:
             cache=runs_root() / ".cache",
             device=self.device,
         )
-        values = {name: value for metric in self.metrics for name, value in metric(trial).items()}
-        return {
-            name: value.figure if isinstance(value, PerItem) else value
-            for name, value in values.items()
-            if name in self.directions
-        }
 
     def floor(self, num: int) -> dict[str, float]:
         """The same figures of held-out data in place of samples."""
         held_out = spread(self.data.test, num)
-        return self.measure(held_out.x_0, None, 0, held_out.label)
+        return plain(self.measure(held_out.x_0, None, 0, held_out.label))
+
+    def judges(self) -> dict[str, str]:
+        """By whose opinion, for each kind of metric that is one."""
+        held_out = spread(self.data.test, 1)
+        trial = self._trial(held_out.x_0, None, 0, held_out.label)
+        judged = [metric for metric in self.metrics if isinstance(metric, Judged)]
+        return {type(metric).__module__.rpartition(".")[2]: metric.judge(trial) for metric in judged}
 
 
 def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
@@ -91,22 +102,46 @@ def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One line of an evaluation."""
+class Settings:
+    """All ways in which samples are asked for."""
 
+    guidance: list[float]
+    temperatures: list[float]
+    finals: list[Final]
+
+    def __iter__(self) -> Iterator[tuple[float, float, Final]]:
+        return itertools.product(self.guidance, self.temperatures, self.finals)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row of an evaluation."""
+
+    house: House
+    """With the sampler of this row."""
     model: str
     steps: int
     guidance: float
+    temperature: float
+    precision: str
+    """What networks run in; draws are in float64, whatever that is."""
     seed: int
     plan: Plan
 
+    def told(self, num: int) -> dict[str, Any]:
+        """The row of `num` samples, but for its figures."""
+        row = {"model": self.model, "steps": self.steps, "nfe": network_calls(self.plan)}
+        row |= {"guidance": self.guidance} if self.house.recipe.classes else {}
+        row |= {"temperature": self.temperature, "final": self.house.recipe.sampler.final}
+        return row | {"precision": self.precision, "num": num, "seed": self.seed}
+
 
 def planned(
-    recipe: Recipe,
+    house: House,
     loaded: Models,
     names: list[str] | None,
     steps: list[int],
-    guidance: list[float],
+    settings: Settings,
     seeds: list[int],
 ) -> list[Planned]:
     """Everything an evaluation draws; a hybrid takes at least two steps.
@@ -114,18 +149,42 @@ def planned(
     Raises:
         UsageError: guidance for models that are told no classes.
     """
-    if any(guidance) and not recipe.classes:
+    recipe = house.recipe
+    if any(settings.guidance) and not recipe.classes:
         raise UsageError("--guidance: these models are told no classes", "leave it out")
     share = recipe.eval.hybrid_teacher_steps
-    trials = []
+    rows = []
     for model in wanted_models(recipe, loaded, names):
-        for k, scale in itertools.product(steps, guidance):
+        for k, (scale, temperature, final) in itertools.product(steps, settings):
             if model == "hybrid" and k == 1:
                 continue
             by_teacher = min(k - 1, max(1, round(share * k))) if model == "hybrid" else 0
-            plan = plan_of(recipe, loaded, k, model, by_teacher, scale)
-            trials += [Planned(model, k, scale, seed, plan) for seed in seeds]
-    return trials
+            plan = at_temperature(plan_of(recipe, loaded, k, model, by_teacher, scale), temperature)
+            where = ending(house, final)
+            one = Planned(where, model, k, scale, temperature, loaded.dtype, seeds[0], plan)
+            rows += [replace(one, seed=seed) for seed in seeds]
+    return rows
+
+
+def ending(house: House, final: Final) -> House:
+    """The house with another last call of its sampler."""
+    sampler = house.recipe.sampler.model_copy(update={"final": final})
+    return replace(house, recipe=house.recipe.model_copy(update={"sampler": sampler}))
+
+
+def refuse_mixed(rows: list[Planned]) -> None:
+    """Float32 and half precision, or drawn and most probable last states, are no fair comparison.
+
+    Raises:
+        UsageError: rows that differ so.
+    """
+    finals = {row.house.recipe.sampler.final for row in rows}
+    for option, found in (("--final", finals), ("--dtype", {row.precision for row in rows})):
+        if len(found) > 1:
+            raise UsageError(
+                f"{option} {','.join(sorted(found))}: rows that differ in this do not compare",
+                "keep one, or set them side by side all the same with --mixed",
+            )
 
 
 def wanted_models(recipe: Recipe, loaded: Models, names: list[str] | None) -> list[str]:

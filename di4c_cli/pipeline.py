@@ -10,10 +10,11 @@ from typing import Any
 
 from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
-from di4c_cli.core.samplers import network_calls
+from di4c_cli.comparing import Measured, compared
+from di4c_cli.core.samplers import Final, network_calls
 from di4c_cli.drawing import Conditions, draw
 from di4c_cli.errors import UsageError
-from di4c_cli.judging import Judge, chosen_metrics, planned, report_folder
+from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory
 from di4c_cli.session import recorded, stop_on_signals, writing_to
@@ -113,6 +114,10 @@ def evaluate(
     metrics: list[str] | None = None,
     models: list[str] | None = None,
     guidance: list[float] | None = None,
+    temperatures: list[float] | None = None,
+    finals: list[Final] | None = None,
+    dtypes: list[str] | None = None,
+    mixed: bool = False,
     out: str | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
@@ -124,27 +129,29 @@ def evaluate(
     settings, num = recipe.eval, num or recipe.eval.num
     house = House.build(recipe, found.path)
     judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics, where)
-    loaded = load_models(found, house, where)
     scales = guidance or settings.guidance or [recipe.guidance.scale]
-    trials = planned(recipe, loaded, models, steps or settings.steps, scales, seeds or settings.seeds)
+    asked = Settings(scales, temperatures or [1.0], finals or [recipe.sampler.final])
+    trials = []
+    for dtype in dtypes or ["float32"]:
+        loaded = load_models(found, house, where, dtype=dtype)
+        trials += planned(house, loaded, models, steps or settings.steps, asked, seeds or settings.seeds)
+    if not mixed:
+        refuse_mixed(trials)
     label = judge.labels(num)
     reference = judge.floor(num)  # metrics that do not fit are found here
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)
-    rows = []
+    measured = []
     for done, trial in enumerate(trials):
         started = time.monotonic()
-        tokens = draw(house, trial.plan, num, settings.batch_size, trial.seed, where, label=label)
+        tokens = draw(trial.house, trial.plan, num, settings.batch_size, trial.seed, where, label=label)
         seconds = time.monotonic() - started
-        row = {"model": trial.model, "steps": trial.steps, "nfe": network_calls(trial.plan)}
-        row |= {"guidance": trial.guidance} if recipe.classes else {}
-        row |= {"num": num, "seed": trial.seed}
-        figures = judge.measure(tokens, trial.plan, trial.seed, label)
-        row |= {"metrics": figures, "seconds_per_sample": seconds / num}
-        rows.append(row)
-        progress(done + 1, len(trials), row)
-    result = {"source": found.path, "reference": reference, "directions": judge.directions, "rows": rows}
+        values = judge.measure(tokens, trial.plan, trial.seed, label)
+        measured.append(Measured(trial.told(num), values, seconds / num))
+        progress(done + 1, len(trials), measured[-1].row)
+    result = {"source": found.path, "reference": reference, "directions": judge.directions}
+    result |= {"judges": judge.judges(), **compared(measured, judge.directions)}
     with writing_to(report):
         files = write_report(result, report)
     return result | {"files": [str(path) for path in files]}

@@ -211,6 +211,8 @@ class Models:
 
     teacher: Denoiser | None
     student: Denoiser | None
+    dtype: str = "float32"
+    """What their networks run in."""
 
 
 def load_models(
@@ -251,7 +253,7 @@ def load_models(
         student = built(source.path, "student", lambda: recipe.student.build(recipe.network, process))
         checkpoints.load_weights(student, source.folder, weights)
         student = ready(student.requires_grad_(False))
-    return Models(teacher, student)
+    return Models(teacher, student, dtype)
 
 
 def plan_of(

@@ -46,6 +46,8 @@ def test_new_files_are_used_by_their_names(program, installed):
     assert {"loss/entropy_gap", "loss/marginal", "loss/datapoint", "loss/consistency"} <= final.keys()
     rows = {(row["model"], row["steps"]): row["metrics"] for row in result.json["evaluation"]["rows"]}
     assert result.json["evaluation"]["directions"] == {"agreement": "higher", "tv": "lower"}
+    assert result.json["evaluation"]["judges"] == {"agreement": "a vote of 4 positions"}
+    assert all("agreement" in row["intervals"] for row in result.json["evaluation"]["rows"])
     # The product teacher draws four independent bits: all agree once in eight times.
     assert rows["teacher", 1]["agreement"] == pytest.approx(1 / 8, abs=0.03)
     assert rows["student", 1]["agreement"] > 0.5

@@ -1,6 +1,7 @@
 """Arguments and options that commands share, and how recipe overrides get past the option parser."""
 
 import re
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Annotated
 
@@ -88,6 +89,23 @@ def weight_list(option: str, text: str | None) -> list[float] | None:
     if not all(0 <= weight < float("inf") for weight in weights):
         raise UsageError(f"{option} {text}: not a list of numbers from 0 on", f"write {option} 0,1,2.5")
     return weights
+
+
+def temperature_list(option: str, text: str | None) -> list[float] | None:
+    """`0.8,1,1.2` as numbers above 0."""
+    temperatures = weight_list(option, text)
+    if temperatures and not all(temperatures):
+        raise UsageError(f"{option} {text}: a temperature is above 0", "argmax tails are --final argmax")
+    return temperatures
+
+
+def choice_list(option: str, text: str | None, choices: Sequence[str]) -> list[str] | None:
+    """`a,b` as words that are among the choices."""
+    words = word_list(text)
+    for word in words or []:
+        if word not in choices:
+            raise UsageError(f"{option} {word}: unknown", f"one or more of {', '.join(choices)}")
+    return words
 
 
 def word_list(text: str | None) -> list[str] | None:

@@ -36,6 +36,28 @@ def evaluate(
         str | None,
         typer.Option(metavar="W,W,...", help="Guidance weights; default: the recipe's.", show_default=False),
     ] = None,
+    temperatures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,T,...", help="Sampling temperatures; 1 is the model itself.", show_default=False
+        ),
+    ] = None,
+    final: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Ends of a run: sample, argmax.", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Precisions of the networks: float32, float64, bfloat16.",
+            show_default=False,
+        ),
+    ] = None,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Compare rows of different precision or sampler tail all the same."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results.json, results.md and frontier.png.", show_default=False),
@@ -48,6 +70,9 @@ def evaluate(
     step_counts = arguments.number_list("--steps", steps, at_least=1)
     seed_list = arguments.number_list("--seeds", seeds, at_least=0)
     scales = arguments.weight_list("--guidance", guidance)
+    heats = arguments.temperature_list("--temperatures", temperatures)
+    finals = arguments.choice_list("--final", final, ("sample", "argmax"))
+    dtypes = arguments.choice_list("--dtype", dtype, ("float32", "float64", "bfloat16"))
 
     from di4c_cli import pipeline
 
@@ -60,6 +85,10 @@ def evaluate(
             metrics=arguments.word_list(metrics),
             models=arguments.word_list(models),
             guidance=scales,
+            temperatures=heats,
+            finals=finals,
+            dtypes=dtypes,
+            mixed=mixed,
             out=str(out) if out else None,
             device=device,
             overrides=overrides or [],

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from di4c_cli.report import LABELS, Figure, Group, aggregate, metric_names
+from di4c_cli.figures import LABELS, LETTERS, Figure, Group, aggregate, metric_names, varied
 from di4c_cli.tui.rows import HUGE, number
 
 
@@ -21,12 +21,13 @@ class Evaluation:
 
     @cached_property
     def by_name(self) -> dict[str, list[Group]]:
-        """The groups of every model, by its name with the guidance weight where several were tried."""
-        several = len({group.guidance for group in self.groups}) > 1
+        """The groups of every model, by its name with what varies in its setting, as a guidance weight."""
+        parts = varied(group.setting for group in self.groups)
         named: dict[str, list[Group]] = {}
         for group in self.groups:
-            weight = f" w={group.guidance:g}" if several and group.guidance is not None else ""
-            named.setdefault(group.model + weight, []).append(group)
+            cells = zip(parts, group.setting.cells(parts), strict=True)
+            name = [group.model, *(f"{LETTERS[part]}={cell}" for part, cell in cells if cell)]
+            named.setdefault(" ".join(name), []).append(group)
         return named
 
     @property
@@ -38,7 +39,7 @@ class Evaluation:
         return tuple(sorted({group.steps for group in self.groups}))
 
     def kind(self, model: str) -> str:
-        """Teacher, student or hybrid, without its guidance weight."""
+        """Teacher, student or hybrid, without its setting."""
         return self.by_name[model][0].model
 
     def figure(self, model: str, steps: int, metric: str) -> Figure | None:
@@ -69,6 +70,9 @@ def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
         "steps": int(row["steps"]),
         "nfe": int(row["nfe"]),
         "guidance": None if guidance is None else float(guidance),
+        "temperature": float(row.get("temperature", 1.0)),
+        "final": str(row.get("final", "")),
+        "precision": str(row.get("precision", "")),
         "metrics": _clean_figures(row["metrics"]),
         "seconds_per_sample": float(row["seconds_per_sample"]),
     }

@@ -190,6 +190,9 @@ def test_resume_tells_what_is_not_as_before(run, pipeline):
         ("sample toy --sampler.kind x", "write sampler.kind=x"),
         ("eval toy --steps 1,b", "--steps 1,b: not a list of whole numbers"),
         ("eval toy --seeds x", "--seeds x"),
+        ("eval toy --temperatures 0,1", "a temperature is above 0"),
+        ("eval toy --final greedy", "--final greedy: unknown"),
+        ("eval toy --dtype float16", "--dtype float16: unknown"),
         ("distil toy", "Did you mean 'distill'?"),
         ("--bogus", "No such option: --bogus"),
     ],
@@ -289,7 +292,7 @@ def test_sample_passes_everything_on(run, pipeline):
 
 def test_eval_passes_everything_on(run, pipeline):
     line = "--steps 1,2 --num 9 --seeds 0,2 --metrics fd,valid --models teacher --guidance 0,1.5"
-    line += " --out o --device cpu a.b=1"
+    line += " --temperatures 0.9,1 --final sample,argmax --dtype float64 --mixed --out o --device cpu a.b=1"
     result = run("eval", "toy", *line.split(), "--json", "--quiet")
     assert json.loads(result.stdout) == EVALUATION
     options = pipeline.calls[0][1]
@@ -297,6 +300,7 @@ def test_eval_passes_everything_on(run, pipeline):
     assert options == {
         "source": "toy", "steps": [1, 2], "num": 9, "seeds": [0, 2], "metrics": ["fd", "valid"],
         "models": ["teacher"], "guidance": [0.0, 1.5], "out": "o", "device": "cpu", "overrides": ["a.b=1"],
+        "temperatures": [0.9, 1.0], "finals": ["sample", "argmax"], "dtypes": ["float64"], "mixed": True,
     }  # fmt: skip
     assert run("eval", "toy", "--out", "o").stdout.splitlines()[-2:] == EVALUATION["files"]
     run("eval", "toy")

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 from program import TINY, Program
+from refusal import refused
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def test_the_json_document(compared, digits):
     _, result = compared
     assert result["source"] == str(digits.runs / "digits/student-1/final")
     keys = {"model", "steps", "nfe", "num", "seed", "metrics", "seconds_per_sample"}
+    keys |= {"temperature", "final", "precision", "intervals"}
     assert all(row.keys() == keys for row in result["rows"])
     # at one step a hybrid would be the teacher
     models = {"teacher": [1, 2], "student": [1, 2], "hybrid": [2]}
@@ -63,12 +65,67 @@ def test_the_report_holds_the_same(compared):
     written = json.loads((report / "results.json").read_text(encoding="utf-8"))
     assert written == {key: value for key, value in result.items() if key != "files"}
     assert sorted(result["files"]) == [f"report/{p.name}" for p in sorted(report.iterdir())]
-    table = [line for line in (report / "results.md").read_text(encoding="utf-8").splitlines() if "|" in line]
+    first, *_ = (report / "results.md").read_text(encoding="utf-8").split("##")
+    table = [line for line in first.splitlines() if "|" in line]
     assert len(table) == 2 + 5 + 1  # head, rule, one line a model and step count, real data
     assert all(name in table[0] for name in result["directions"].keys() - {"nll_bound_se"})
     assert "nll_bound_se" not in table[0]
     with Image.open(report / "frontier.png") as image:
         assert image.width > 400
+
+
+def test_verdicts_and_intervals(compared):
+    _, result = compared
+    assert result["judges"] == {}
+    assert result["matched_entropy"] == []
+    said = {(v["model"], v["steps"], v["against_steps"], v["metric"]) for v in result["verdict"]}
+    judged = {name for name, way in result["directions"].items() if way != "report"}
+    pairs = [("student", 1, 1), ("student", 1, 2), ("student", 2, 2), ("hybrid", 2, 2)]
+    assert said == {(*pair, name) for pair in pairs for name in judged}
+    assert all(v["says"] in ("better", "equal", "worse") for v in result["verdict"])  # two seeds, or items
+    for row in result["rows"]:
+        assert (row["temperature"], row["final"], row["precision"]) == (1.0, "sample", "float32")
+        low, high = row["intervals"]["nll_bound"]
+        assert low < row["metrics"]["nll_bound"] < high
+
+
+QUICK = ["--steps", "1", "--num", 20, "--metrics", "class_entropy,nll_bound", "--models", "teacher,student"]
+
+
+@pytest.mark.parametrize("given", ["--final sample,argmax", "--dtype float32,float64"])
+def test_rows_that_do_not_compare_are_refused_unless_told_to(beside, given):
+    option, several = given.split()
+    (line,) = refused(beside, "eval", "digits/student-1", *QUICK, option, several)
+    assert f"{option} {','.join(sorted(several.split(',')))}: rows that differ in this do not compare" in line
+    assert "--mixed" in line
+    options = [*QUICK, option, several, "--mixed", "--out", "o", "--json"]
+    rows = beside.ok("eval", "digits/student-1", *options).json["rows"]
+    key = {"--final": "final", "--dtype": "precision"}[option]
+    assert [row[key] for row in rows if row["model"] == "student"] == several.split(",")
+
+
+def test_one_other_precision_or_tail_is_no_mixture(beside):
+    options = [*QUICK, "--final", "argmax", "--dtype", "float64", "--out", "o", "--json"]
+    rows = beside.ok("eval", "digits/student-1", *options).json["rows"]
+    assert {(row["final"], row["precision"]) for row in rows} == {("argmax", "float64")}
+
+
+def test_temperatures(beside):
+    options = [*QUICK, "--temperatures", "0.5,1", "--out", "o", "--json"]
+    result = beside.ok("eval", "digits/student-1", *options).json
+    rows = {(row["model"], row["temperature"]): row["metrics"] for row in result["rows"]}
+    assert list(rows) == [(model, t) for model in ("teacher", "student") for t in (0.5, 1.0)]
+    for (_, temperature), metrics in rows.items():
+        assert ("nll_bound" in metrics) == (temperature == 1)
+        assert "class_entropy" in metrics
+    alone = beside.ok("eval", "digits/student-1", *QUICK, "--out", "o", "--json").json["rows"]
+    assert [row["metrics"] for row in alone] == [rows["teacher", 1.0], rows["student", 1.0]]
+
+
+def test_the_verdict_is_printed_below_the_table(beside):
+    options = [*QUICK[2:], "--steps", "1,2", "--out", "o"]
+    lines = beside.ok("eval", "digits/student-1", *options).out.splitlines()
+    assert sum(line.startswith("nll_bound: student at 1 ") for line in lines) == 1
 
 
 def test_seeds_are_shared_and_repeat(compared):
@@ -130,6 +187,9 @@ def test_distill_ends_with_the_comparison(program):
     assert result["previews"] == [str(run / "samples/step-40/samples.txt")]
     pairs = [(row["model"], row["steps"]) for row in result["evaluation"]["rows"]]
     assert pairs == list(itertools.product(["teacher", "student"], [1, 2]))
+    # an exact teacher and a network compare
+    verdicts = [(v["steps"], v["against_steps"]) for v in result["evaluation"]["verdict"]]
+    assert verdicts == [(1, 2), (1, 1), (2, 2)]
     assert (run / "eval/results.json").is_file()
     shown = program.ok("runs", "show", "latest", "--json").json
     assert (shown["state"], shown["step"], shown["role"]) == ("finished", 40, "student")

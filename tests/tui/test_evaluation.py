@@ -119,6 +119,16 @@ def test_one_weight_needs_no_telling(tmp_path: Path) -> None:
     assert read(tmp_path, evaluation(weights=(2.0,))).models == ("teacher", "student", "hybrid")
 
 
+def test_temperatures_stand_apart(tmp_path: Path) -> None:
+    content = evaluation(models=("teacher", "student"))
+    colder = [row | {"temperature": 0.9, "metrics": {"fd": 7.0}} for row in content["rows"]]
+    found = read(tmp_path, content | {"rows": content["rows"] + colder})
+    assert found.models == ("teacher T=1", "student T=1", "teacher T=0.9", "student T=0.9")
+    assert found.kind("student T=0.9") == "student"
+    assert found.figure("student T=0.9", 2, "fd").mean == 7.0
+    assert f"{found.figure('student T=1', 2, 'fd').mean:.4g}" != "7"
+
+
 # -- whatever the file holds -------------------------------------------------------------------
 
 

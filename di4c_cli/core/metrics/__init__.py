@@ -6,6 +6,7 @@ a Trial and returns named figures. The floor of real data is the same metric on 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
+from di4c_cli.core.tempering import tempered
 
 Direction = Literal["lower", "higher", "report"]
 
@@ -42,12 +44,17 @@ class Trial:
     label: Int[Tensor, " N"] | None = None
     """The classes asked for, where the models are told; for the floor, those of the data."""
 
+    @property
+    def known(self) -> Plan | None:
+        """The plan, if the laws of its calls can be read: at a temperature, a mixture's is known by draws."""
+        return None if self.plan is None or tempered(self.plan) else self.plan
+
 
 @dataclass(frozen=True)
 class PerItem:
     """A figure that is a ratio of sums over items, such as a mean: what intervals can be drawn from.
 
-    Items are samples, or held-out data; those of two models are compared item by item.
+    Items are samples, or held-out data, which are the same for every model.
     """
 
     total: Float[Tensor, " N"]
@@ -55,16 +62,23 @@ class PerItem:
     """What is divided by: 1 for each item, if the figure is a mean over items."""
     exponential: bool = False
     """Whether the figure is exp(ratio), as a perplexity is of nats per token."""
+    held_out: bool = False
+    """Whether items are held-out data: models are then compared item by item."""
 
     @classmethod
-    def mean(cls, values: Float[Tensor, " N"]) -> "PerItem":
-        return cls(values, torch.ones_like(values))
+    def mean(cls, values: Float[Tensor, " N"], *, held_out: bool = False) -> "PerItem":
+        return cls(values, torch.ones_like(values), held_out=held_out)
 
     @property
     def figure(self) -> float:
         """0 where nothing was counted."""
         ratio = self.total.double().sum().item() / (self.count.double().sum().item() or 1.0)
         return math.exp(ratio) if self.exponential else ratio
+
+
+def plain(values: Mapping[str, float | PerItem]) -> dict[str, float]:
+    """Figures without their items."""
+    return {name: value.figure if isinstance(value, PerItem) else value for name, value in values.items()}
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """Whether class-conditional samples show the class that was asked for."""
 
 from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, Metric, Trial
+from di4c_cli.core.metrics import Direction, Metric, PerItem, Trial
 from di4c_cli.core.metrics._features import evaluator
 
 
@@ -10,11 +10,11 @@ class ClassAccuracy:
 
     directions: dict[str, Direction] = {"class_accuracy": "higher"}  # noqa: RUF012
 
-    def __call__(self, trial: Trial) -> dict[str, float]:
+    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
         if trial.label is None:
             return {}
         classes = evaluator(trial.dataset, trial.codec, trial.cache).classes(trial.samples).argmax(-1)
-        return {"class_accuracy": (classes == trial.label.cpu()).double().mean().item()}
+        return {"class_accuracy": PerItem.mean((classes == trial.label.cpu()).double())}
 
 
 class Config(metrics.Config):

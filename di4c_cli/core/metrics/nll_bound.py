@@ -17,7 +17,7 @@ from torch import Tensor
 
 from di4c_cli.core import metrics
 from di4c_cli.core.datasets import spread
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
 
@@ -78,18 +78,18 @@ class NllBound:
         self.batch = batch
 
     @torch.no_grad()
-    def __call__(self, trial: Trial) -> dict[str, float]:
-        if trial.plan is None:
+    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
+        if trial.known is None:
             return {}
         chain, latents = (torch.Generator(trial.device).manual_seed(trial.seed) for _ in range(2))
         items = spread(trial.dataset.test, self.num).to(trial.device)
         items = items.told(trial.process.space.num_classes, 0.0, chain)
         parts = [
-            nll_bound(trial.plan, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
+            nll_bound(trial.known, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
             for part in (items[rows] for rows in torch.arange(len(items)).split(self.batch))
         ]
         bounds = torch.cat(parts)
-        figures = {"nll_bound": bounds.mean().item()}
+        figures: dict[str, float | PerItem] = {"nll_bound": PerItem.mean(bounds.cpu(), held_out=True)}
         if len(bounds) > 1:
             figures["nll_bound_se"] = bounds.std().item() / math.sqrt(len(bounds))
         return figures

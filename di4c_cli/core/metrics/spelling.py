@@ -9,17 +9,16 @@ from torch import Tensor
 from di4c_cli.core import metrics
 from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.datasets import Dataset, spread_index
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial
 from di4c_cli.errors import RecipeError
 
 READ = 2**24  # tokens of the training text
 READ_AT_ONCE = 2**20
-CUT = "\0"  # stands for what is beyond the ends of a row
 APOSTROPHES = "'’"
 
 
-def complete_words(codec: TextCodec, rows: Int[Tensor, "N D"]) -> list[str]:
-    """Every word of the rows, as often as it occurs, case folded.
+def complete_words(codec: TextCodec, rows: Int[Tensor, "N D"]) -> list[list[str]]:
+    """The words of each row, as often as they occur, case folded.
 
     A word is a run of letters, with apostrophes inside, and something else before and behind it in its row.
     """
@@ -28,10 +27,10 @@ def complete_words(codec: TextCodec, rows: Int[Tensor, "N D"]) -> list[str]:
         # It is shown by a name, which is no word. At the ends of wrapped rows it cuts words as the ends do.
         end = codec.decode(torch.tensor([[codec.document_end]]))[0]
         texts = [text.removeprefix(end).removesuffix(end).replace(end, "\n") for text in texts]
-    text = CUT.join(["", *texts, ""]).casefold()
-    gaps = {ord(c): " " for c in set(text) if not (c.isalpha() or c in APOSTROPHES + CUT)}
-    whole = (run.strip(APOSTROPHES) for run in text.translate(gaps).split() if CUT not in run)
-    return [word for word in whole if word]
+    texts = [text.casefold() for text in texts]
+    gaps = {ord(c): " " for c in set().union(*texts) if not (c.isalpha() or c in APOSTROPHES)}
+    runs = [text.translate(gaps).split(" ")[1:-1] for text in texts]  # the first and the last may be cut
+    return [[word for run in row if (word := run.strip(APOSTROPHES))] for row in runs]
 
 
 @lru_cache(maxsize=2)
@@ -40,7 +39,9 @@ def vocabulary(dataset: Dataset, codec: TextCodec) -> frozenset[str]:
     D = codec.space.num_dims
     index = spread_index(len(dataset.train), max(1, READ // D))
     pieces = index.split(max(1, READ_AT_ONCE // D))
-    return frozenset().union(*(complete_words(codec, dataset.train[piece].x_0) for piece in pieces))
+    return frozenset(
+        word for piece in pieces for row in complete_words(codec, dataset.train[piece].x_0) for word in row
+    )
 
 
 class Spelling:
@@ -52,14 +53,16 @@ class Spelling:
     def __init__(self) -> None:
         self.directions: dict[str, Direction] = {"valid_words": "higher", "words_per_sample": "report"}
 
-    def __call__(self, trial: Trial) -> dict[str, float]:
+    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
         if not isinstance(trial.codec, TextCodec):
             raise RecipeError("metrics: spelling reads running text", "leave it out of this recipe")
         known = vocabulary(trial.dataset, trial.codec)
-        words = complete_words(trial.codec, trial.samples.cpu())
+        rows = complete_words(trial.codec, trial.samples.cpu())
+        valid = torch.tensor([sum(word in known for word in row) for row in rows])
+        words = torch.tensor([len(row) for row in rows])
         return {
-            "valid_words": sum(word in known for word in words) / max(1, len(words)),
-            "words_per_sample": len(words) / len(trial.samples),
+            "valid_words": PerItem(valid.double(), words.double()),
+            "words_per_sample": PerItem.mean(words.double()),
         }
 
 

@@ -127,10 +127,10 @@ class TotalVariation:
             raise RecipeError(
                 "metrics: tv needs a data set with an exact joint", "use it with the data set 'toy'"
             )
-        if trial.plan is None:
+        if trial.known is None:
             return {}
         law = law_of_plan(
-            trial.plan,
+            trial.known,
             trial.process,
             num_latents=self.num_latents,
             chunk=self.chunk,

@@ -2,10 +2,12 @@
 
 from functools import lru_cache
 
+import torch
+
 from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial
 from di4c_cli.errors import RecipeError
 
 
@@ -21,13 +23,13 @@ class Words:
     def __init__(self) -> None:
         self.directions: dict[str, Direction] = {"valid": "higher", "distinct": "report"}
 
-    def __call__(self, trial: Trial) -> dict[str, float]:
+    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
         if trial.codec.modality != "text":
             raise RecipeError("metrics: words reads text", "leave it out of this recipe")
         known = vocabulary(trial.dataset, trial.codec)
         words = trial.codec.decode(trial.samples.cpu())
         return {
-            "valid": sum(word in known for word in words) / len(words),
+            "valid": PerItem.mean(torch.tensor([word in known for word in words]).double()),
             "distinct": len(set(words)) / len(words),
         }
 

@@ -19,6 +19,8 @@ from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers._kept import Cached, FixedLatent, once_each
 
+Final = Literal["sample", "argmax"]
+
 
 class Sampler(ABC):
     """One reverse step t -> s, given the law of x_0."""
@@ -75,7 +77,7 @@ def network_calls(plan: Plan) -> int:
 class Config(_Config, ABC):
     """What every sampler is told."""
 
-    final: Literal["sample", "argmax"] = "sample"
+    final: Final = "sample"
     """Whether the last call draws x_0 or takes the most probable state of each position."""
     t_last: float | None = Field(None, gt=0, lt=1)
     """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""

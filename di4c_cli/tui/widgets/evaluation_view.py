@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import DataTable
 
-from di4c_cli.report import ARROWS, Figure
+from di4c_cli.figures import ARROWS, Figure
 from di4c_cli.tui.axis import figure
 from di4c_cli.tui.evaluation import Evaluation
 from di4c_cli.tui.widgets import inks, to_the_right

@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.strip import Strip
 
-from di4c_cli.report import ARROWS, LABELS
+from di4c_cli.figures import ARROWS, LABELS
 from di4c_cli.tui.axis import Range, figure, fit
 from di4c_cli.tui.braille import DOTS_X, DOTS_Y, Canvas
 from di4c_cli.tui.widgets import inks
