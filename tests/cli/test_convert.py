@@ -105,7 +105,7 @@ def test_small_release_gives_the_published_outputs(folder, convert):
         logits = model.network(x, t, label, lam)[:, 0]
     found, wanted, tolerance = logits, case["logits"], 1e-4
     if "tauldr" in folder:  # far out, the logits of its head depend on the rounding of the machine
-        found, wanted, tolerance = found.softmax(-1), wanted.softmax(-1), 1e-6
+        found, wanted, tolerance = found.softmax(-1), wanted.softmax(-1), 1e-5
     assert (found - wanted).abs().max() < tolerance
     if "rate_base" in case:
         assert (house.process.rate_base - case["rate_base"]).abs().max() < 1e-5
