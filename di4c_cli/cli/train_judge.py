@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 def train_judge(
     recipe: arguments.Recipe,
     overrides: arguments.Overrides = None,
-    steps: Annotated[int, typer.Option("--steps", min=2, help="Training steps of 2048 tokens.")] = 2000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of 2048 tokens.")] = 2000,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of the start.")] = 0,
     device: arguments.Device = "auto",
     quiet: arguments.Quiet = False,

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.codecs import characters, gpt2
 from di4c_cli.core.datasets import Dataset, TensorSplit
 from di4c_cli.core.datasets._mapped import WindowSplit
@@ -310,6 +311,7 @@ def test_a_missing_package_and_a_missing_model_are_told(transformers, monkeypatc
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
 def test_a_tiny_gpt2_of_the_package(tmp_path):
+    import_torchvision()
     import tokenizers
     import transformers
 

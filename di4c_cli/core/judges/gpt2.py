@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from di4c_cli.core import judges
+from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.codecs.gpt2 import NUM_TOKENS, GPT2Codec
 from di4c_cli.core.datasets import Dataset
@@ -89,6 +90,7 @@ class Config(judges.Config):
         Raises:
             RecipeError: the package or the model is missing.
         """
+        import_torchvision()  # before transformers does, which cannot mend a build that does not fit torch's
         try:
             transformers = importlib.import_module("transformers")
         except ImportError:

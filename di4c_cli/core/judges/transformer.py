@@ -6,6 +6,7 @@ the name, and its weights tell two of them apart.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,10 @@ class Config(judges.Config):
         """A network trained on the training split: AdamW, linear warm-up, cosine down to 0."""
         torch.manual_seed(seed)
         network = self.untrained(codec).to(device)
-        optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
+        optimizer = torch.optim.AdamW(
+            network.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1
         )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps))
         size = max(1, BATCH // codec.space.num_dims)
         for step in range(steps):
             rows = dataset.train[data_indices(len(dataset.train), size, step, seed)].x_0
@@ -137,3 +138,8 @@ class Config(judges.Config):
         """
         header = {"role": "judge", "kind": self.kind, "architecture": self.model_dump(), "source": source}
         checkpoints.save(folder, config=header, model=fit.judge.network.state_dict(), ema=None, card=card)
+
+
+def rate(done: float) -> float:
+    """The share of the learning rate, when a share of the steps is done: linear up, then a cosine down to 0."""
+    return min((done + 1e-3) / WARM_UP, (1 + math.cos(math.pi * done)) / 2)
