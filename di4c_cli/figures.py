@@ -13,6 +13,8 @@ LABELS = {
     "nll_bound": "held-out NLL bound, nats",
     "valid": "share of valid samples",
     "valid_words": "share of valid words",
+    "perplexity": "perplexity under the judge",
+    "entropy": "unigram entropy, nats",
     "kid": "kernel distance",
     "precision": "precision",
     "recall": "recall",

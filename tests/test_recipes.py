@@ -23,6 +23,8 @@ FULL_SIZE = [
     "owt_windowed",
     "sdtt",
 ]  # tests/e2e/test_full_size_recipes.py
+SECOND = {"shakespeare": "shakespeare_round2"}
+"""Recipes whose teacher is the student of another: they follow it."""
 DATA = {
     "mnist": "mnist",
     "mnist_windowed": "mnist",
@@ -134,7 +136,7 @@ def test_every_kind_has_one_config_in_its_file():
             assert issubclass(config, base)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in FULL_SIZE])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in [*FULL_SIZE, *SECOND.values()]])
 def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tmp_path):
     given = {"prelude": BRIEFLY}
     if name in DATA:
@@ -169,3 +171,7 @@ def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tm
     known = next(row for row in compared["rows"] if (row["model"], row["steps"]) == ("student", 2))
     assert again["rows"][0]["metrics"] == known["metrics"]
     assert json.dumps(again["reference"]) == json.dumps(compared["reference"])
+    if name in SECOND:
+        brief = ["eval.steps=[1]", "eval.num=10", "teacher.student.components=8", *smaller]
+        followed = program.ok("distill", SECOND[name], *tiny, *brief, "--json", **given).json
+        assert {row["model"] for row in followed["evaluation"]["rows"]} == {"teacher", "student"}

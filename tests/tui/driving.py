@@ -15,6 +15,9 @@ Act = Callable[[MonitorApp, Pilot[None]], Awaitable[None]]
 
 def drive(app: MonitorApp, act: Act, size: tuple[int, int] = (120, 40)) -> None:
     """Run the application and let `act` use it once everything is on the screen."""
+    notify = app.notify
+    # On a busy machine a notification may be gone before a test looks.
+    app.notify = lambda message, **given: notify(message, **given | {"timeout": 60})  # type: ignore[method-assign]
 
     async def main() -> None:
         async with app.run_test(size=size) as pilot:

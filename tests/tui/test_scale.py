@@ -27,6 +27,7 @@ from di4c_cli.tui.tail import RunsTail
 
 MILLION, CROWD = 1_000_000, 3000
 TRIES = 4  # of what must be quick, on machines that do other things as well
+USUAL = 0.25  # seconds of the yardstick on the machine that the limits are meant for
 NEWEST = training_row(1000, 1000, "student")
 MEASURED = """
 import atexit, json, runpy, sys, time
@@ -41,12 +42,27 @@ runpy.run_module("di4c_cli", run_name="__main__", alter_sys=True)
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
 
+def yardstick() -> float:
+    """Seconds that this machine takes, as it is now, for work of the monitor's kind."""
+    line = json.dumps({"step": 1, "time": 1.5, "loss": 0.25, "name": "a"})
+    began = time.process_time()
+    for _ in range(100_000):
+        json.loads(line)
+    return time.process_time() - began
+
+
+def slower() -> float:
+    """How many times slower than usual this machine is, if it is."""
+    return max(1.0, yardstick() / USUAL)
+
+
 def best_of(limit: float, measure: Callable[[], float]) -> None:
-    """One of some tries takes less than `limit` seconds."""
+    """One of some tries takes less than `limit` seconds, more where the machine is slower than usual."""
     taken: list[float] = []
     while not taken or taken[-1] >= limit:
-        assert len(taken) < TRIES, f"took {taken} seconds"
-        taken.append(measure())
+        assert len(taken) < TRIES, f"took {taken} seconds of the usual machine"
+        now = slower()
+        taken.append(measure() / now)
 
 
 def own_time(passed: float, used: float) -> float:
@@ -106,7 +122,7 @@ def test_a_million_lines_are_read_while_one_looks(long_run: RunDirectory) -> Non
         began = time.monotonic()
         while not opened.shows("datapoint"):
             time.sleep(0.02)
-        assert own_time(time.monotonic() - began, opened.cpu()) < 2
+        assert own_time(time.monotonic() - began, opened.cpu()) < 2 * slower()
         used = -1.0
         while opened.cpu() - used > 0.2:  # it reads
             used = opened.cpu()
@@ -201,10 +217,10 @@ def test_thousands_of_runs_are_soon_listed_filtered_and_cheap_to_watch(crowd: Pa
             assert isinstance(app.screen, RunsScreen)
             while "3,000 runs" not in screen_text(app):
                 await pilot.pause(0.01)
-            assert own_time(time.monotonic() - began, time.process_time() - used) < 2
+            assert own_time(time.monotonic() - began, time.process_time() - used) < 2 * slower()
             used = time.process_time()
             assert "75 of 3,000 runs" in await press(app, pilot, "slash", *"recipe-7", "enter")
-            assert time.process_time() - used < 3  # some of it are the waits of this test
+            assert time.process_time() - used < 3 * slower()  # some of it are the waits of this test
             await press(app, pilot, "escape", "end")
             for _ in range(TRIES):
                 began, used = time.monotonic(), time.process_time()
