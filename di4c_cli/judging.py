@@ -80,11 +80,11 @@ class Judge:
         return plain(self.measure(held_out.x_0, None, 0, held_out.label))
 
     def judges(self) -> dict[str, str]:
-        """By whose opinion, for each kind of metric that is one."""
+        """By whose opinion, for the first figure of each metric that is one."""
         held_out = spread(self.data.test, 1)
         trial = self._trial(held_out.x_0, None, 0, held_out.label)
         judged = [metric for metric in self.metrics if isinstance(metric, Judged)]
-        return {type(metric).__module__.rpartition(".")[2]: metric.judge(trial) for metric in judged}
+        return {next(iter(metric.directions)): metric.judge(trial) for metric in judged}
 
 
 def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
