@@ -8,12 +8,13 @@ from typing import Any, Self
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 LABELS = {
     "tv": "total variation (exact)",
+    "fid": "FID",
     "fd_test": "Fréchet distance to held-out data",
     "fd": "Fréchet distance to training data",
     "nll_bound": "held-out NLL bound, nats",
     "valid": "share of valid samples",
     "valid_words": "share of valid words",
-    "perplexity": "perplexity under the judge",
+    "judge_ppl": "perplexity under the judge",
     "entropy": "unigram entropy, nats",
     "kid": "kernel distance",
     "precision": "precision",
@@ -25,7 +26,7 @@ LABELS = {
 """Metrics worth a panel, the most telling first."""
 ERROR = "_se"
 """The end of the name of a figure that is the standard error of another."""
-ENTROPY, PERPLEXITY = "entropy", "perplexity"
+ENTROPY, PERPLEXITY = "entropy", "judge_ppl"
 """The names of the unigram entropy, and of the end of every perplexity's."""
 LETTERS = {"guidance": "w", "temperature": "T", "final": "tail", "precision": "dtype"}
 """The heading of each part of a `Setting`."""

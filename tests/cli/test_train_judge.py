@@ -33,7 +33,7 @@ def perplexity_of(overrides, tmp_path):
     measure = recipe.metrics[4].build()
     trial = Trial(data.test.x_0 if hasattr(data.test, "x_0") else data.test.rows.x_0.long(), codec, data,
                   recipe.process.build(codec.space), None, 0, tmp_path / "runs/.cache")  # fmt: skip
-    return measure(trial)["perplexity"].figure, measure.judge(trial)
+    return measure(trial)["judge_ppl"].figure, measure.judge(trial)
 
 
 def test_the_judge_is_trained_and_found(run, text, tmp_path):

@@ -13,7 +13,7 @@ DIRECTIONS = {
     "valid": "higher",
     "nll_bound": "lower",
     "fd": "lower",
-    "perplexity": "lower",
+    "judge_ppl": "lower",
     "entropy": "report",
 }
 
@@ -133,7 +133,7 @@ def test_collapse_is_marked_over_all_seeds():
 def tempered_rows():
     def text(model, steps, temperature, nats, entropy):
         perplexity = PerItem(torch.full((400,), nats), torch.ones(400), exponential=True)
-        return measured(model, steps, temperature=temperature, perplexity=perplexity, entropy=entropy)
+        return measured(model, steps, temperature=temperature, judge_ppl=perplexity, entropy=entropy)
 
     return [
         text("teacher", 1, 1.0, 5.0, 4.5),
@@ -148,12 +148,12 @@ def tempered_rows():
 def test_perplexity_at_the_teacher_s_entropy():
     found = result(*tempered_rows())["matched_entropy"]
     assert [(m["steps"], m["against_steps"], m["entropy"]) for m in found] == [(1, 2, 4.0), (1, 1, 4.5)]
-    assert found[0]["metric"] == "perplexity"
+    assert found[0]["metric"] == "judge_ppl"
     assert found[0]["value"] == pytest.approx(math.exp(3.5))  # half way between T = 0.9 and 1
     assert found[0]["against_value"] == pytest.approx(math.exp(4))
     assert found[1]["value"] is None
     text = report.document(result(*tempered_rows()))
-    assert "| perplexity | student | 1 | 1 | 4.5 | out of range | 148.4 |" in text
+    assert "| judge_ppl | student | 1 | 1 | 4.5 | out of range | 148.4 |" in text
     assert "| model | K | T | NFE |" in text
     one_temperature = [row for row in tempered_rows() if row.told["temperature"] == 1]
     assert result(*one_temperature)["matched_entropy"] == []

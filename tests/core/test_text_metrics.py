@@ -75,11 +75,12 @@ def test_ngrams_are_those_counted_by_hand():
     floor = figures(ngrams.Config().build(), trial(data, codec, held_out, plan=None))
     for n in (1, 2, 3, 4):
         ours, real = counted(samples, n), counted(held_out, n)
-        assert found[f"jsd_{n}"] == pytest.approx(divergence(ours, real), abs=1e-12)
+        assert found[f"ngram_js_{n}"] == pytest.approx(divergence(ours, real), abs=1e-12)
         assert found[f"distinct_{n}"] == pytest.approx(len(ours) / ours.total())
         other = counted(spread(TensorSplit(train), 30).x_0, n)
-        assert floor[f"jsd_{n}"] == pytest.approx(divergence(real, other), abs=1e-12)
-    assert found["repeated"] == pytest.approx(3 / 30)
+        assert floor[f"ngram_js_{n}"] == pytest.approx(divergence(real, other), abs=1e-12)
+    assert found["ngram_js"] == pytest.approx(sum(found[f"ngram_js_{n}"] for n in (1, 2, 3, 4)) / 4)
+    assert found["unique"] == pytest.approx(28 / 30)
     assert set(found) == set(ngrams.Config().build().directions)
 
 
@@ -94,8 +95,8 @@ def test_divergence_of_equal_and_of_foreign_text():
     codec, rows = small("abcdef", "bcdefa", "uvwxyz", "vwxyzu")
     data = Dataset(TensorSplit(rows[:2]), TensorSplit(rows[:2]))
     measure = ngrams.Config(longest=2).build()
-    assert figures(measure, trial(data, codec, rows[:2]))["jsd_2"] == 0
-    assert figures(measure, trial(data, codec, rows[2:]))["jsd_2"] == pytest.approx(1)
+    assert figures(measure, trial(data, codec, rows[:2]))["ngram_js_2"] == 0
+    assert figures(measure, trial(data, codec, rows[2:]))["ngram_js_2"] == pytest.approx(1)
     with pytest.raises(RecipeError, match="rows of 6 tokens have no 8-grams"):
         ngrams.Config(longest=8).build()(trial(data, codec, rows))
 
@@ -185,11 +186,11 @@ def test_perplexity_is_of_nats_per_token():
     measure = perplexity.Config(judge=ngram.Config(order=3)).build()
     judge = ngram.NGram(rows[:3], codec.space.num_states, 3)
     expected = math.exp(judge.token_nats(rows).sum().item() / rows.numel())
-    assert figures(measure, trial(data, codec, rows)) == {"perplexity": pytest.approx(expected)}
+    assert figures(measure, trial(data, codec, rows)) == {"judge_ppl": pytest.approx(expected)}
     assert isinstance(measure, Judged)
     assert measure.judge(trial(data, codec, rows)) == judge.name
-    named = perplexity.Config(name="perplexity_3").build()
-    assert set(named.directions) == set(named(trial(data, codec, rows))) == {"perplexity_3"}
+    named = perplexity.Config(name="gram_judge_ppl").build()
+    assert set(named.directions) == set(named(trial(data, codec, rows))) == {"gram_judge_ppl"}
 
 
 def test_a_judge_serves_all_trials_of_an_evaluation(monkeypatch):
@@ -280,14 +281,14 @@ def test_a_good_sampler_is_at_the_floor(language):
         "entropy",
         "sample_entropy",
         "valid_words",
-        "perplexity",
-        "jsd_1",
-        "jsd_2",
-        "jsd_3",
-        "jsd_4",
+        "judge_ppl",
+        "ngram_js_1",
+        "ngram_js_2",
+        "ngram_js_3",
+        "ngram_js_4",
     ):
         assert good[name] == pytest.approx(floor[name], rel=0.1, abs=2e-3), name
-    assert good["repeated"] == 0
+    assert good["unique"] == 1
 
 
 def test_a_collapsed_sampler_is_praised_by_perplexity_and_exposed_by_the_rest(language):
@@ -295,12 +296,12 @@ def test_a_collapsed_sampler_is_praised_by_perplexity_and_exposed_by_the_rest(la
     floor = table(language, data.test.x_0, plan=None)
     likely = ngram.NGram(data.train.x_0, codec.space.num_states, 6).nats(data.test.x_0)[0].argmin()
     found = table(language, data.test.x_0[likely].expand(NUM, -1))
-    assert found["perplexity"] < 0.9 * floor["perplexity"]
+    assert found["judge_ppl"] < 0.9 * floor["judge_ppl"]
     assert found["valid_words"] == 1
-    assert found["repeated"] == 1
+    assert found["unique"] == 1 / NUM
     assert found["distinct_4"] < 0.02 * floor["distinct_4"]
-    assert found["jsd_1"] > 20 * floor["jsd_1"]
-    assert found["jsd_4"] > 4 * floor["jsd_4"]
+    assert found["ngram_js_1"] > 20 * floor["ngram_js_1"]
+    assert found["ngram_js_4"] > 4 * floor["ngram_js_4"]
     assert found["entropy"] < floor["entropy"] - 0.1
     samples = data.test.x_0[likely].expand(NUM, -1)
     assert figures(self_bleu.Config().build(), trial(data, codec, samples)) == {"self_bleu": pytest.approx(1)}
@@ -308,8 +309,8 @@ def test_a_collapsed_sampler_is_praised_by_perplexity_and_exposed_by_the_rest(la
 
 def test_a_sampler_that_drops_half_of_the_words_is_exposed_by_ngrams(language):
     floor, found = table(language, language[1].test.x_0, plan=None), table(language, language[2](30, 3))
-    assert found["perplexity"] < 1.1 * floor["perplexity"]  # every text of it is a good one
+    assert found["judge_ppl"] < 1.1 * floor["judge_ppl"]  # every text of it is a good one
     assert found["valid_words"] == 1
-    assert found["repeated"] == 0
+    assert found["unique"] == 1
     for n, times in ((1, 10), (2, 10), (3, 5), (4, 3)):
-        assert found[f"jsd_{n}"] > times * floor[f"jsd_{n}"], n
+        assert found[f"ngram_js_{n}"] > times * floor[f"ngram_js_{n}"], n

@@ -121,7 +121,7 @@ def _split(dataset: Dataset, reference: Reference) -> Split:
 
 
 class InceptionMetrics:
-    """`fid` and `inception_recall`, `inception_precision` against real images; `inception_score` of samples.
+    """`fid`, `inception_recall` and `inception_precision` against real images; `is`: the Inception score.
 
     For the floor, held-out images stand for samples. Where the reference is the held-out split itself, they
     are compared with the other half of it.
@@ -130,7 +130,7 @@ class InceptionMetrics:
     def __init__(self, weights: Path | None, reference: Reference, num: int) -> None:
         self.directions: dict[str, Direction] = {
             "fid": "lower",
-            "inception_score": "higher",
+            "is": "higher",
             "inception_precision": "higher",
             "inception_recall": "higher",
         }
@@ -171,7 +171,7 @@ class InceptionMetrics:
         few, few_real = features[:size], real[:size]
         return {
             "fid": frechet_distance(real, features),
-            "inception_score": score,
+            "is": score,
             "inception_precision": covered(few, few_real, NEIGHBOUR).double().mean().item(),
             "inception_recall": covered(few_real, few, NEIGHBOUR).double().mean().item(),
         }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from statistics import fmean
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.metrics._text import real_text, text_codec
 from di4c_cli.errors import RecipeError
 
@@ -32,31 +33,27 @@ def jensen_shannon(p: Float[Tensor, " V"], q: Float[Tensor, " V"]) -> float:
     return max(0.0, nats.item()) / math.log(2)
 
 
-def repeats(rows: Int[Tensor, "N D"]) -> Float[Tensor, " N"]:
-    """1 where a row equals another one, else 0."""
-    _, number, count = rows.unique(dim=0, return_inverse=True, return_counts=True)
-    return (count[number] > 1).double()
-
-
 class NGrams:
-    """`jsd_n`: Jensen-Shannon divergence, bits, between the n-grams of samples and of held-out text.
+    """`ngram_js_n`: Jensen-Shannon divergence, bits, between the n-grams of samples and of held-out text;
+    `ngram_js`: its mean over n.
 
     Two finite texts of one source differ, too, the more so the longer the n-grams: the floor, training text
     against the held-out one, is what to compare with, at the same number of samples.
     `distinct_n`: the share of different ones among all n-grams of all samples; it falls with their number.
-    `repeated`: the share of samples that equal another one.
+    `unique`: the share of samples that is left without repeats.
     """
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
         orders = range(1, longest + 1)
         self.directions: dict[str, Direction] = {
-            **{f"jsd_{n}": "lower" for n in orders},
+            "ngram_js": "lower",
+            **{f"ngram_js_{n}": "lower" for n in orders},
             **{f"distinct_{n}": "report" for n in orders},
-            "repeated": "lower",
+            "unique": "higher",
         }
 
-    def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
+    def __call__(self, trial: Trial) -> dict[str, float]:
         text_codec(trial, "ngrams")
         samples = trial.samples.cpu()
         if samples.shape[1] < self.longest:
@@ -65,18 +62,19 @@ class NGrams:
                 "lower its `longest`",
             )
         both = torch.cat([samples, real_text(trial)])
-        figures: dict[str, float | PerItem] = {"repeated": PerItem.mean(repeats(samples))}
+        figures: dict[str, float] = {"unique": len(samples.unique(dim=0)) / len(samples)}
         for n, ids in enumerate(ngram_ids(both, self.longest), 1):
             parts = ids.split([len(samples), len(both) - len(samples)])
             counts = [part.flatten().bincount(minlength=int(ids.max()) + 1).double() for part in parts]
             p, q = (count / count.sum() for count in counts)
-            figures[f"jsd_{n}"] = jensen_shannon(p, q)
+            figures[f"ngram_js_{n}"] = jensen_shannon(p, q)
             figures[f"distinct_{n}"] = (counts[0] > 0).sum().item() / parts[0].numel()
-        return figures
+        orders = range(1, self.longest + 1)
+        return figures | {"ngram_js": fmean(figures[f"ngram_js_{n}"] for n in orders)}
 
 
 class Config(metrics.Config):
-    """N-gram divergence from held-out text, share of distinct n-grams, and repeated samples."""
+    """N-gram divergence from held-out text, shares of distinct n-grams and of unique samples."""
 
     longest: int = Field(4, ge=1, le=8)
     """The longest n-grams; all shorter ones are counted, too."""

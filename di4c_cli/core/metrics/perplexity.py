@@ -23,7 +23,7 @@ JudgeSection = section("judges")
 
 
 class Perplexity:
-    """`perplexity`, or the name it is given: exp of the judge's nats per token over all samples."""
+    """`judge_ppl`, or the name it is given: exp of the judge's nats per token over all samples."""
 
     def __init__(self, judge: JudgeConfig, name: str) -> None:
         self.directions: dict[str, Direction] = {name: "lower"}
@@ -55,8 +55,8 @@ class Config(metrics.Config):
 
     judge: JudgeSection = ngram.Config()  # type: ignore[valid-type]
     """Who judges."""
-    name: str = Field("perplexity", pattern=r"[a-z][a-z0-9_]*")
-    """The figure's name, where a recipe has several judges."""
+    name: str = Field("judge_ppl", pattern=r"([a-z][a-z0-9]*_)*judge_ppl")
+    """The figure's name; where a recipe has several judges, one of theirs stands before it."""
 
     def build(self) -> Perplexity:
         return Perplexity(self.judge, self.name)
