@@ -26,6 +26,7 @@ SMALL = {
     "digits_gaussian": ["network.width=8"],
     "toy": [],
 }
+LONG = {"cifar10": pytest.mark.slow, "owt_round2": pytest.mark.slow}  # much the same as others
 THINGS = ["teacher forward", "student forward", "teacher sampling", "student sampling"]
 DENSE = ["teacher sampling, dense", "student sampling, dense"]
 POSTERIOR = ["posterior step", "posterior step, dense"]
@@ -68,7 +69,7 @@ def test_the_table(program):
         assert text in outcome.out
 
 
-@pytest.mark.parametrize("recipe", SMALL)
+@pytest.mark.parametrize("recipe", [pytest.param(n, marks=LONG.get(n, [])) for n in SMALL])
 def test_recipes_without_checkpoint_and_data(monkeypatch, recipe):
     monkeypatch.delenv("DI4C_DATA", raising=False)
     found = [row["what"] for row in measured(recipe, *SMALL[recipe])["rows"]]

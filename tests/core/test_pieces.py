@@ -178,7 +178,7 @@ def close(found, wanted, relative):
     assert (found - wanted).norm() <= relative * wanted.norm() + 1e-12
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=st.sampled_from(CASES),
     B=st.integers(1, 3),
@@ -215,7 +215,7 @@ def test_pieces_are_the_dense_formulas(case, B, L, size, S, piece, names, seed):
         close(zero if ours is None else ours, zero if theirs is None else theirs, 1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     case=st.sampled_from(CASES),
     B=st.integers(1, 3),

@@ -512,6 +512,7 @@ def test_final_holds_the_model_and_its_card(make):
     assert all(torch.equal(p, trainer.ema.shadow[name]) for name, p in averaged.items())
 
 
+@pytest.mark.slow  # tests/test_extend.py has the same of the program
 def test_training_brings_the_correlations_into_the_mixture(make):
     """One step from all masks: a product law has a total variation of 3/4, four components have none."""
     trainer = make(steps=200, batch_size=64, log_every=100, lr={"peak": 0.02}, ema=0.9)

@@ -20,7 +20,7 @@ CASES = [
     (3, 3, {"window": [3], "layouts": 1, "gate": "prior"}),
 ]
 case = pytest.mark.parametrize(("D", "S", "settings"), CASES)
-calls = pytest.mark.parametrize("K", [1, 2, 4])
+calls = pytest.mark.parametrize("K", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 
 
 def student_of(D, S, settings):
