@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import stat
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
+from di4c_cli.files import remove, write_text_atomic
 
 ROLES = ("teacher", "student")
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
@@ -32,30 +32,6 @@ _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest f
 def runs_root() -> Path:
     """The folder that holds all run directories: $DI4C_RUNS, else ./checkpoints."""
     return Path(os.environ.get("DI4C_RUNS") or "checkpoints")
-
-
-def refuse_existing(out: Path) -> None:
-    """A folder that a command is to make must not hold anything yet.
-
-    Raises:
-        UsageError: something is there.
-    """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out}: exists already", "choose a new folder")
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Replace `path` whole or not at all; a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def one_line(text: str) -> str:
@@ -350,10 +326,10 @@ class RunDirectory:
     def remove_half_written(self) -> None:
         """Clear away what a killed writer left behind, and put back what it had only moved aside."""
         for path in self.path.glob("*.tmp"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove(path)
         for path in self.path.glob(".*.old"):
             replaced = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
-            shutil.rmtree(path) if replaced.exists() else path.rename(replaced)
+            remove(path) if replaced.exists() else path.rename(replaced)
 
     def log(self, line: str) -> None:
         with open(self.log_path, "a", encoding="utf-8") as file:

@@ -12,7 +12,8 @@ import typer
 
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import UsageError
-from di4c_cli.runs import RunDirectory, age, runs_root, write_text_atomic
+from di4c_cli.files import write_text_atomic
+from di4c_cli.runs import RunDirectory, age, runs_root
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 

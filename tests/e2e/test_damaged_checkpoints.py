@@ -9,6 +9,7 @@ from program import TINY, TINY_TEACHER
 from refusal import refused
 from safetensors.torch import save_file
 
+from di4c_cli.core.checkpoint_header import header_text
 from di4c_cli.core.checkpoints import _sha256
 
 
@@ -38,7 +39,7 @@ def pickle_with_its_hash(path):
     config = path.with_name("config.json")
     header = json.loads(config.read_text(encoding="utf-8"))
     header["files"][path.name] = _sha256(path)
-    config.write_text(json.dumps(header), encoding="utf-8")
+    config.write_text(header_text(header), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_damaged_weights(beside, checkpoint, damage, told):
     [
         ("{", "config.json: cannot be read"),
         ('{"model_type": "bert"}', "config.json: not a di4c checkpoint (released files of other projects"),
-        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 1 (update di4c)"),
+        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 2 (update di4c)"),
         ('{"format": 1, "recipe": {}, "role": "student"}', "config.json: codec: is missing"),
     ],
 )
@@ -85,7 +86,7 @@ def test_weights_of_another_network(beside, checkpoint):
     save_file({"weight": torch.zeros(3)}, path)
     header = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     header["files"][path.name] = _sha256(path)
-    (checkpoint / "config.json").write_text(json.dumps(header), encoding="utf-8")
+    (checkpoint / "config.json").write_text(header_text(header), encoding="utf-8")
     (complaint,) = refused(beside, "sample", checkpoint)
     assert f"{path}: made for another network; missing: network." in complaint
     assert "surplus: weight" in complaint

@@ -141,5 +141,5 @@ class Config(judges.Config):
 
 
 def rate(done: float) -> float:
-    """The share of the learning rate, when a share of the steps is done: linear up, then a cosine down to 0."""
+    """The share of the learning rate, when a share of the steps is done: linear up, then a cosine to 0."""
     return min((done + 1e-3) / WARM_UP, (1 + math.cos(math.pi * done)) / 2)
