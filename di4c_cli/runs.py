@@ -5,6 +5,7 @@
         status.json     state, pid, heartbeat, step  metrics.jsonl   one JSON object a line
         log.txt         narration                    samples/step-N/ previews
         step-N/         resumable checkpoint         final/          the finished model
+        latest          the name of the newest       non-finite/     a batch that ended the run
 
 Standard library only: the monitor reads runs without torch.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
-from di4c_cli.files import remove, write_text_atomic
+from di4c_cli.files import fsync, remove, write_text_atomic
 
 ROLES = ("teacher", "student")
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
@@ -318,6 +319,11 @@ class RunDirectory:
         with open(self.metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def sync_metrics(self) -> None:
+        """Wait until the lines so far are on the disk."""
+        if self.metrics_path.exists():
+            fsync(self.metrics_path)
+
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines after `step`: a resumed run writes them again."""
         kept = [row for row in self.metrics() if row.get("step", 0) <= step]
@@ -330,6 +336,23 @@ class RunDirectory:
         for path in self.path.glob(".*.old"):
             replaced = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
             remove(path) if replaced.exists() else path.rename(replaced)
+
+    def point_to(self, checkpoint: Path) -> None:
+        """Name the newest checkpoint in the file `latest`, for people and scripts: no command follows it."""
+        write_text_atomic(self.path / "latest", f"{checkpoint.name}\n")
+
+    def forget(self, checkpoint: Path) -> None:
+        """Remove a checkpoint, under another name first: a killed writer leaves no half of one."""
+        removed = checkpoint.with_name(f".{checkpoint.name}.tmp")
+        remove(removed)
+        os.replace(checkpoint, removed)
+        remove(removed)
+
+    def set_aside(self, checkpoint: Path) -> None:
+        """Keep a damaged checkpoint under a name that is not one of a checkpoint."""
+        aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
+        remove(aside)
+        os.replace(checkpoint, aside)
 
     def log(self, line: str) -> None:
         with open(self.log_path, "a", encoding="utf-8") as file:
