@@ -257,12 +257,16 @@ class RunDirectory:
         return Status.of(content)
 
     def resolved(self) -> dict[str, Any]:
-        """resolved.json, or {} where there is none."""
+        """resolved.json, or {} where there is none; what is no entry of its `values` is left out."""
         try:
             content = json.loads((self.path / "resolved.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
-        return content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            return {}
+        values = content.get("values")
+        entries = values.items() if isinstance(values, dict) else ()
+        return content | {"values": {key: entry for key, entry in entries if isinstance(entry, dict)}}
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Whole lines of metrics.jsonl; a half-written or damaged line is passed over."""

@@ -95,13 +95,21 @@ def test_weights_of_another_network(beside, checkpoint):
     assert "teacher-1/final/ema.safetensors: made for another network; of another shape" in complaint
 
 
-def test_a_damaged_checkpoint_is_not_resumed_from(program):
+def test_a_damaged_checkpoint_is_not_resumed_from_but_the_one_before(program):
     settings = [*TINY_TEACHER, "teacher.train.save_every=10"]
     program.ok("train-teacher", "digits", *settings)
     run = program.runs / "digits/teacher-1"
-    shutil.rmtree(run / "final")
-    flip_a_bit(run / "step-30/training.safetensors")
-    (complaint,) = refused(
-        program, "train-teacher", "--resume", "latest", "teacher.train.steps=50", "--quiet"
-    )
+    longer = ["train-teacher", "--resume", "latest", "teacher.train.steps=50", "teacher.train.keep=3"]
+    for damaged in ("step-30/training.safetensors", "step-20/config.json"):
+        flip_a_bit(run / damaged)
+    (complaint,) = refused(program, *longer, "--quiet")
     assert "step-30/training.safetensors: damaged" in complaint
+    flip_a_bit(run / "step-20/config.json")  # which is whole again
+    said = program.ok(*longer).err
+    for told in (said, (run / "log.txt").read_text()):
+        assert f"warning: {run}/step-30/training.safetensors: damaged" in told
+        assert "set aside as step-30.damaged" in told
+        assert "resuming digits/teacher-1 at step 20" in told
+    assert (run / "latest").read_text() == "final\n"
+    names = {path.name for path in run.iterdir() if path.is_dir()}
+    assert names == {"step-20", "step-30", "step-30.damaged", "step-40", "final", "samples"}
