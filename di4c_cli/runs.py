@@ -27,6 +27,7 @@ from di4c_cli.files import fsync, remove, write_text_atomic
 
 ROLES = ("teacher", "student")
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
+_BEFORE_STATUS = {"recipe.toml", "resolved.json"}  # what is written before a directory counts as a run
 _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest figures are looked for
 
 
@@ -146,13 +147,7 @@ class RunDirectory:
             raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
         parent.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            try:
-                (parent / name).mkdir()
-            except FileExistsError:
-                raise UsageError(
-                    f"{parent / name}: exists already", "choose another --name, or continue it with --resume"
-                ) from None
-            return cls(parent / name)
+            return cls._named(parent / name)
         taken = [int(m[1]) for p in parent.iterdir() if (m := re.fullmatch(rf"{role}-(\d+)", p.name))]
         number = max(taken, default=0) + 1
         while True:
@@ -162,6 +157,18 @@ class RunDirectory:
                 return cls(path)
             except FileExistsError:  # another process was faster
                 number += 1
+
+    @classmethod
+    def _named(cls, path: Path) -> "RunDirectory":
+        """A new directory of that name; one that a process left before it was a run is taken over."""
+        try:
+            path.mkdir()
+        except FileExistsError:
+            left = _within(str(path)) if path.is_dir() else [str(path)]
+            if {os.path.basename(file) for file in left if not file.endswith(".tmp")} - _BEFORE_STATUS:
+                hint = "choose another --name, or continue it with --resume"
+                raise UsageError(f"{path}: exists already", hint) from None
+        return cls(path)
 
     @classmethod
     def is_run(cls, path: Path) -> bool:

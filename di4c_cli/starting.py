@@ -54,6 +54,7 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
     run, header = trainer.run, trainer.header
     after = recipe_file.resolved(loaded, header["role"], sys.argv) | {"teacher": header["teacher"]}
     with writing_to(run.path):
+        run.remove_half_written()
         if resuming:
             continue_from_newest(trainer)
             for difference in drift.changes(run.resolved().get("values", {}), after["values"]):
@@ -73,7 +74,6 @@ def continue_from_newest(trainer: Trainer) -> None:
         CheckpointError: there are some, and none is sound.
     """
     run = trainer.run
-    run.remove_half_written()
     damaged: list[tuple[Path, CheckpointError]] = []
     for folder in reversed(run.checkpoints()):
         try:
