@@ -1,6 +1,5 @@
 """Putting a training run together: every piece of input is checked here, before a run directory is made."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,6 +24,7 @@ from di4c_cli.errors import RecipeError, UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
 from di4c_cli.session import process_identity, writing_to
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
+from di4c_cli.starting import disk_bytes, refuse_finished, require_room
 from di4c_cli.writing import write_preview
 
 Narrate = Callable[[str], None]
@@ -41,7 +41,7 @@ def prepare(
     progress: Progress,
     narrate: Narrate,
 ) -> tuple[Trainer, Dataset]:
-    """Everything up to the first step; wrong input is found before there is a run directory."""
+    """Everything that can be found wrong before there is a run directory, and then an empty one."""
     recipe = loaded.recipe
     house = House.build(recipe, loaded.path)
     data = house.dataset()
@@ -49,9 +49,12 @@ def prepare(
     cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
     teacher = str(teacher_folder.resolve()) if teacher_folder else None
     rehearse(loaded, role, house, cast, settings, data, device)
+    saved = len(resume.checkpoints()) if resume else 0
     if resume is not None:
         refuse_finished(resume, role, settings.train.steps)
-    elif role == "student":
+    room = disk_bytes(settings.train, model, cast.teacher, there=saved)
+    require_room(resume.path if resume else runs_root(), room)
+    if role == "student" and not saved:  # also of a run that was stopped before its first checkpoint
         recipe.student.fit(model, data, torch.Generator().manual_seed(recipe.train.seed), narrate)
     with writing_to(runs_root()):
         run = resume or RunDirectory.create(loaded.name, role, name)
@@ -81,14 +84,6 @@ def prepare(
         narrate=narrate,
         device=device,
     )
-    with writing_to(run.path):
-        if resume is None:
-            run.write_recipe(loaded.text)
-            run.write_resolved(recipe_file.resolved(loaded, role, sys.argv) | {"teacher": teacher})
-        else:
-            continue_from_newest(trainer)
-        run.write_status(status)
-        run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
     return trainer, data
 
 
@@ -101,25 +96,6 @@ def check_classes(loaded: recipe_file.LoadedRecipe, data: Dataset) -> None:
         raise RecipeError(
             f"{loaded.path}: classes: the data set has the label {int(label.max())}", "raise classes"
         )
-
-
-def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
-    """A finished run is resumed only for more steps; otherwise it would be trained once more."""
-    status = run.status()
-    if status.state == "finished" and status.step >= steps:
-        key = "teacher.train.steps" if role == "teacher" else "train.steps"
-        raise UsageError(f"{run.path}: has finished its {status.step} steps", f"raise {key} to train on")
-
-
-def continue_from_newest(trainer: Trainer) -> None:
-    """Put a trainer where its run's newest checkpoint was; at the start, if there is none."""
-    run = trainer.run
-    for folder in run.checkpoints()[-1:]:
-        trainer.resume(folder)
-    run.remove_half_written()
-    run.truncate_metrics(trainer.step)
-    trainer.status.step, trainer.status.elapsed = trainer.step, trainer.elapsed
-    trainer.narrate(f"resuming {run.name} at step {trainer.step}")
 
 
 def build_cast(

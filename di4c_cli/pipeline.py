@@ -1,6 +1,7 @@
 """THE MAIN PATH: recipe -> data -> teacher -> student -> losses -> trainer -> run -> samples -> evaluation.
 
-`assembly.py` puts a training run together, `sources.py` finds models on disk; what happens then is here.
+`assembly.py` puts a training run together, `starting.py` takes it up where it was, `sources.py` finds models
+on disk; what happens then is here.
 """
 
 import time
@@ -17,8 +18,9 @@ from di4c_cli.errors import UsageError
 from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory
-from di4c_cli.session import recorded, stop_on_signals, writing_to
+from di4c_cli.session import owned, recorded, stop_on_signals, writing_to
 from di4c_cli.sources import House, load_models, pick_device, plan_of, resolve
+from di4c_cli.starting import begin
 from di4c_cli.writing import write_grid, writer_for
 
 
@@ -37,8 +39,10 @@ def train(
     trainer, data = prepare(loaded, role, pick_device(device), name, resume, teacher, progress, narrate)
     run, started = trainer.run, time.monotonic()
     narrate(f"run {run.path}")
-    with stop_on_signals() as stop, recorded(run, trainer.status):
-        row = trainer.fit(data.train, stop)
+    with owned(run):
+        begin(trainer, loaded, resuming=resume is not None)
+        with stop_on_signals() as stop, recorded(run, trainer.status):
+            row = trainer.fit(data.train, stop)
     return {
         "run": str(run.path),
         "checkpoint": str(run.final),

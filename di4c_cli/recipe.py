@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from di4c_cli.core.component import Config, section
 from di4c_cli.core.guidance import Config as Guidance
+from di4c_cli.core.optimisation import Config as Train
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.trainer import Config as Train
 
 CodecSection = section("codecs")
 DatasetSection = section("datasets")

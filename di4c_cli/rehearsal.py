@@ -11,6 +11,7 @@ from di4c_cli.core.component import dump
 from di4c_cli.core.segment import Cast
 from di4c_cli.runs import runs_root
 from di4c_cli.sources import House, built
+from di4c_cli.starting import disk_bytes
 
 MIB = 2**20
 
@@ -56,6 +57,7 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
         "activations_mb": activations_mb,
         "law_mb": 4 * rows * space.num_dims * space.num_states / MIB,
         "memory_mb": weights_mb + teacher_mb + activations_mb,
+        "disk_mb": disk_bytes(config, model, cast.teacher) / MIB,
         "teacher": str(folder) if folder else loaded.recipe.teacher.kind,
         "dataset": dump(loaded.recipe.dataset),
         "codec_checkpoint": codec or "none",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.figures import ARROWS, LETTERS, Figure, Group, aggregate, columns, metric_names
+from di4c_cli.files import write_text_atomic
 from di4c_cli.frontier import write_frontier
-from di4c_cli.runs import write_text_atomic
 from di4c_cli.telling import DAGGER, NOT_COMPARABLE, matched_table, verdict_lines, verdict_table
 
 DIFFERENCES = """\

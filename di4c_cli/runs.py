@@ -5,6 +5,7 @@
         status.json     state, pid, heartbeat, step  metrics.jsonl   one JSON object a line
         log.txt         narration                    samples/step-N/ previews
         step-N/         resumable checkpoint         final/          the finished model
+        latest          the name of the newest       non-finite/     a batch that ended the run
 
 Standard library only: the monitor reads runs without torch.
 """
@@ -13,7 +14,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import stat
 import time
@@ -23,39 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
+from di4c_cli.files import fsync, remove, write_text_atomic
 
 ROLES = ("teacher", "student")
 STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
+_BEFORE_STATUS = {"recipe.toml", "resolved.json"}  # what is written before a directory counts as a run
 _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest figures are looked for
 
 
 def runs_root() -> Path:
     """The folder that holds all run directories: $DI4C_RUNS, else ./checkpoints."""
     return Path(os.environ.get("DI4C_RUNS") or "checkpoints")
-
-
-def refuse_existing(out: Path) -> None:
-    """A folder that a command is to make must not hold anything yet.
-
-    Raises:
-        UsageError: something is there.
-    """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out}: exists already", "choose a new folder")
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Replace `path` whole or not at all; a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def one_line(text: str) -> str:
@@ -169,13 +147,7 @@ class RunDirectory:
             raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
         parent.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            try:
-                (parent / name).mkdir()
-            except FileExistsError:
-                raise UsageError(
-                    f"{parent / name}: exists already", "choose another --name, or continue it with --resume"
-                ) from None
-            return cls(parent / name)
+            return cls._named(parent / name)
         taken = [int(m[1]) for p in parent.iterdir() if (m := re.fullmatch(rf"{role}-(\d+)", p.name))]
         number = max(taken, default=0) + 1
         while True:
@@ -185,6 +157,18 @@ class RunDirectory:
                 return cls(path)
             except FileExistsError:  # another process was faster
                 number += 1
+
+    @classmethod
+    def _named(cls, path: Path) -> "RunDirectory":
+        """A new directory of that name; one that a process left before it was a run is taken over."""
+        try:
+            path.mkdir()
+        except FileExistsError:
+            left = _within(str(path)) if path.is_dir() else [str(path)]
+            if {os.path.basename(file) for file in left if not file.endswith(".tmp")} - _BEFORE_STATUS:
+                hint = "choose another --name, or continue it with --resume"
+                raise UsageError(f"{path}: exists already", hint) from None
+        return cls(path)
 
     @classmethod
     def is_run(cls, path: Path) -> bool:
@@ -280,12 +264,16 @@ class RunDirectory:
         return Status.of(content)
 
     def resolved(self) -> dict[str, Any]:
-        """resolved.json, or {} where there is none."""
+        """resolved.json, or {} where there is none; what is no entry of its `values` is left out."""
         try:
             content = json.loads((self.path / "resolved.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
-        return content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            return {}
+        values = content.get("values")
+        entries = values.items() if isinstance(values, dict) else ()
+        return content | {"values": {key: entry for key, entry in entries if isinstance(entry, dict)}}
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Whole lines of metrics.jsonl; a half-written or damaged line is passed over."""
@@ -342,6 +330,11 @@ class RunDirectory:
         with open(self.metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def sync_metrics(self) -> None:
+        """Wait until the lines so far are on the disk."""
+        if self.metrics_path.exists():
+            fsync(self.metrics_path)
+
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines after `step`: a resumed run writes them again."""
         kept = [row for row in self.metrics() if row.get("step", 0) <= step]
@@ -350,10 +343,27 @@ class RunDirectory:
     def remove_half_written(self) -> None:
         """Clear away what a killed writer left behind, and put back what it had only moved aside."""
         for path in self.path.glob("*.tmp"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove(path)
         for path in self.path.glob(".*.old"):
             replaced = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
-            shutil.rmtree(path) if replaced.exists() else path.rename(replaced)
+            remove(path) if replaced.exists() else path.rename(replaced)
+
+    def point_to(self, checkpoint: Path) -> None:
+        """Name the newest checkpoint in the file `latest`, for people and scripts: no command follows it."""
+        write_text_atomic(self.path / "latest", f"{checkpoint.name}\n")
+
+    def forget(self, checkpoint: Path) -> None:
+        """Remove a checkpoint, under another name first: a killed writer leaves no half of one."""
+        removed = checkpoint.with_name(f".{checkpoint.name}.tmp")
+        remove(removed)
+        os.replace(checkpoint, removed)
+        remove(removed)
+
+    def set_aside(self, checkpoint: Path) -> None:
+        """Keep a damaged checkpoint under a name that is not one of a checkpoint."""
+        aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
+        remove(aside)
+        os.replace(checkpoint, aside)
 
     def log(self, line: str) -> None:
         with open(self.log_path, "a", encoding="utf-8") as file:

@@ -1,6 +1,7 @@
 """The process around a run: signals, identity, and the state that status.json must end in."""
 
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from di4c_cli.errors import Interrupted, RunError, UsageError
 from di4c_cli.runs import RunDirectory, Status
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def process_identity() -> dict[str, Any]:
@@ -21,8 +23,39 @@ def process_identity() -> dict[str, Any]:
 
 
 @contextmanager
+def owned(run: RunDirectory) -> Iterator[None]:
+    """Within, no other process trains this run.
+
+    The lock is on the folder itself: it leaves no file behind, and goes with its process however that ends.
+    Where a file system has no locks, status.json alone tells of a run that is alive.
+
+    Raises:
+        UsageError: another process has it.
+    """
+    folder = os.open(run.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            status = run.status()
+            raise UsageError(
+                f"{run.path}: is still running (process {status.pid} on {status.host})",
+                "stop it first",
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Gives a function that tells of the first Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
+    """Gives a function that tells of the first Ctrl-C, SIGTERM or SIGUSR1; a second Ctrl-C stops at once.
+
+    SIGUSR1 is what a scheduler sends some time before the end (`sbatch --signal=USR1@120`): it too means to
+    save and stop, so that the job can be queued anew and resumed.
+    """
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -30,7 +63,7 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in STOPPING}
     try:
         yield lambda: received[0] if received else None
     finally:

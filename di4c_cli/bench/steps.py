@@ -12,9 +12,9 @@ from di4c_cli.bench.subject import Trial
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.losses import evaluated
 from di4c_cli.core.networks import Network
+from di4c_cli.core.optimisation import Config as Train
 from di4c_cli.core.segment import Segment
 from di4c_cli.core.sites import Sites
-from di4c_cli.core.trainer import Config as Train
 
 Total = Callable[[Trial], Tensor]
 """The weighted loss (B,) of a trial, in one way or another."""

@@ -191,6 +191,9 @@ Resume = Annotated[
         autocompletion=_complete_run,
     ),
 ]
+AllowDrift = Annotated[
+    bool, typer.Option("--allow-drift", help="With --resume: train on with the values given now.")
+]
 Name = Annotated[
     str | None, typer.Option("--name", help="The run's name in place of <role>-<n>.", show_default=False)
 ]

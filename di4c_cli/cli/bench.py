@@ -9,7 +9,7 @@ import typer
 from di4c_cli import shipped
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import UsageError
-from di4c_cli.runs import write_text_atomic
+from di4c_cli.files import write_text_atomic
 
 app = typer.Typer(add_completion=False)
 

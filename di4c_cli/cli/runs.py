@@ -3,7 +3,6 @@
 import csv
 import io
 import json as jsonlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from di4c_cli.cli import arguments, console
+from di4c_cli.drift import differences
 from di4c_cli.errors import UsageError
-from di4c_cli.runs import RunDirectory, age, runs_root, write_text_atomic
+from di4c_cli.files import write_text_atomic
+from di4c_cli.runs import RunDirectory, age, runs_root
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 
@@ -113,14 +114,6 @@ def export(
         console.print_json({"run": found.path, "file": csv_file, "rows": len(rows), "columns": columns})
     else:
         print(csv_file)
-
-
-def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Keys of two "values" tables (of resolved.json) whose values differ, with both values."""
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key, {}).get("value"), after.get(key, {}).get("value")
-        if old != new:
-            yield key, old, new
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:

@@ -11,15 +11,12 @@ import typer
 
 from di4c_cli import launch, shipped
 from di4c_cli.cli import console
-from di4c_cli.cli.runs import differences
+from di4c_cli.cli.resuming import COMMANDS, recipe_to_resume, run_to_resume
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory
 
 if TYPE_CHECKING:
     from di4c_cli.recipe_file import LoadedRecipe
-
-COMMANDS = {"teacher": "train-teacher", "student": "distill"}
-"""The command that makes a run of each role."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +36,7 @@ class Request:
     monitor: bool
     quiet: bool
     json: bool
+    allow_drift: bool = False
 
     @property
     def command(self) -> str:
@@ -57,7 +55,8 @@ def execute(request: Request) -> Outcome | None:
     """Train as requested; None where there was nothing to train (dry run, or left to the monitor)."""
     request = _sorted_out(request)
     _check(request)
-    run = _run_to_resume(request)
+    resume, role, recipe = request.resume, request.role, request.recipe
+    run = None if resume is None else run_to_resume(resume, role, recipe)
     loaded = _load(request, run)
     if request.monitor:
         _watch(request, run)
@@ -114,6 +113,10 @@ def _check(request: Request) -> None:
         )
     if request.name is not None and request.resume is not None:
         raise UsageError("--name and --resume do not go together", "a resumed run keeps its name")
+    if request.teacher is not None and request.resume is not None and not request.allow_drift:
+        raise UsageError(
+            "--teacher and --resume do not go together: a run keeps its teacher", "or add --allow-drift"
+        )
     if request.monitor:
         for flag, given in (("--json", request.json), ("--dry-run", request.dry_run)):
             if given:
@@ -124,55 +127,15 @@ def _check(request: Request) -> None:
             )
 
 
-def _run_to_resume(request: Request) -> RunDirectory | None:
-    if request.resume is None:
-        return None
-    recipe = shipped.find_recipe(request.recipe).stem if request.recipe else None
-    if request.resume in ("", "latest"):
-        runs = [run for run in RunDirectory.find_all() if run.status().role == request.role]
-        runs = [run for run in runs if recipe in (None, run.path.parent.name)]
-        if not runs:
-            of = f" of {recipe}" if recipe else ""
-            raise UsageError(
-                f"--resume: there is no {request.role} run{of} yet", "`di4c runs` lists the runs"
-            )
-        run = runs[-1]
-    else:
-        run = RunDirectory.resolve(request.resume)
-    made_of = run.resolved().get("recipe")
-    if recipe and made_of and recipe != made_of:
-        raise UsageError(f"{run.path}: is a run of {made_of}, not of {recipe}", "leave the recipe out")
-    status = run.status()
-    if status.role and status.role != request.role:
-        raise UsageError(
-            f"{run.path}: is a {status.role} run",
-            f"continue it with `di4c {COMMANDS[status.role]} --resume {run.name}`",
-        )
-    if status.visible_state == "running":
-        raise UsageError(
-            f"{run.path}: is still running (process {status.pid} on {status.host})", "stop it first"
-        )
-    return run
-
-
 def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
-    """The recipe to train with. A resumed run keeps its own values; what differs is told."""
+    """The recipe to train with."""
     from di4c_cli import recipe_file
 
     if run is None:
         return recipe_file.load(shipped.find_recipe(request.recipe or ""), request.overrides)
-    loaded = recipe_file.load_run(run, request.overrides)
-    if request.quiet:
-        return loaded
-    before = run.resolved().get("values", {})
-    after = recipe_file.resolved(loaded)["values"]
-    for key, old, new in differences(before, after):
-        console.narrate(f"{key}: {old} in {run.name}, now {new}")
-    if request.recipe is not None:
-        given = recipe_file.resolved(recipe_file.load(shipped.find_recipe(request.recipe), request.overrides))
-        for key, old, new in differences(after, given["values"]):
-            console.narrate(f"{key}: stays {old} as in {run.name}, though {request.recipe} says {new}")
-    return loaded
+    return recipe_to_resume(
+        run, request.recipe, request.overrides, allow_drift=request.allow_drift, quiet=request.quiet
+    )
 
 
 # -- the monitor in front ------------------------------------------------------------------------
@@ -206,6 +169,7 @@ def _command_line(request: Request) -> list[str]:
         "--device": request.device,
     }
     given = [f"{option}={value}" for option, value in options.items() if value is not None]
+    given += ["--allow-drift"] if request.allow_drift else []
     recipe = [request.recipe] if request.recipe is not None else []
     return launch.command([request.command, "--quiet", *given, *recipe, *request.overrides])
 

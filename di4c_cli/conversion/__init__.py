@@ -23,7 +23,7 @@ from di4c_cli.conversion._weights import Family, Weights, choose
 from di4c_cli.conversion.names import NAMING, Naming, our_name, released_name
 from di4c_cli.core import checkpoints
 from di4c_cli.errors import CheckpointError
-from di4c_cli.runs import refuse_existing
+from di4c_cli.files import refuse_existing
 
 __all__ = ["KINDS", "convert", "our_name", "released_name"]
 

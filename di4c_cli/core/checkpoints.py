@@ -3,14 +3,16 @@
 A model's config.json holds the whole recipe, that of a codec or a judge (its role) kind and architecture.
 Weights that have no average beside them (a converted file, a codec) come without ema.safetensors.
 Written whole or not at all (temporary folder, fsync, rename). Read as untrusted: safetensors and JSON only,
-every tensor's name and shape checked, files checked against the hashes that config.json states.
+every tensor's name and shape checked, files checked against the hashes that config.json states, config.json
+against its own. README.md is for people, who may edit it: nothing reads it, and it has no hash.
 """
 
+import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from di4c_cli import shipped
+from di4c_cli.core.checkpoint_header import FORMAT, header_text, read_config
 from di4c_cli.errors import CheckpointError
+from di4c_cli.files import fsync, remove
 from di4c_cli.runs import runs_root
 
-FORMAT = 1
+__all__ = ["read_config"]
+
 TRAINING = "training.safetensors"
 
 
@@ -44,69 +49,45 @@ def save(
         OSError: the disk is full or not writable; nothing is left behind.
     """
     temporary, before = folder.with_name(f"{folder.name}.tmp"), folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
+    given = {"model.safetensors": model, "ema.safetensors": ema, TRAINING: training}
+    tensors = {name: content for name, content in given.items() if content is not None}
     try:
+        remove(temporary)
         temporary.mkdir(parents=True)
-        given = {"model.safetensors": model, "ema.safetensors": ema, TRAINING: training}
-        tensors = {name: content for name, content in given.items() if content is not None}
+        require_room(temporary, sum(p.nbytes for content in tensors.values() for p in content.values()))
         for name, content in tensors.items():
             packed = {key: value.detach().cpu().contiguous() for key, value in content.items()}
             save_file(packed, temporary / name, metadata={"format": "pt"})
         hashes = {name: _sha256(temporary / name) for name in tensors}
-        header = {"format": FORMAT, **config, "files": hashes}
-        (temporary / "config.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        header = header_text({"format": FORMAT, **config, "files": hashes})
+        (temporary / "config.json").write_text(header, encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in temporary.iterdir():
             shutil.copymode(temporary / "config.json", path)  # safetensors hides its files from other users
-            _fsync(path)
+            fsync(path)
+        fsync(temporary)
         if folder.exists():  # moved aside, not removed: whatever happens next, one whole folder is there
-            shutil.rmtree(before, ignore_errors=True)
+            shutil.copymode(folder, temporary)
+            remove(before)
             os.replace(folder, before)
         os.replace(temporary, folder)
-        _fsync(folder.parent)
-        shutil.rmtree(before, ignore_errors=True)
+        fsync(folder.parent)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            remove(temporary)
         if before.exists() and not folder.exists():
             os.replace(before, folder)
         if isinstance(error, SafetensorError):  # safetensors reports a full disk as its own error
             raise OSError(str(error)) from error
         raise
+    with suppress(OSError):  # the new folder is in its place: what is left of the old one harms nobody
+        remove(before)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint folder.
-
-    Raises:
-        CheckpointError: not a checkpoint of ours, or a newer format.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder}: no checkpoint here (config.json is missing)", "give a run or a checkpoint folder"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(config, dict) or not _is_ours(config):
-        raise CheckpointError(
-            f"{path}: not a di4c checkpoint", "released files of other projects go through `di4c convert`"
-        )
-    if config["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {config['format']}, this program reads {FORMAT}", "update di4c"
-        )
-    return config
-
-
-def _is_ours(config: dict[str, Any]) -> bool:
-    """Whether this is the header of a model, with its recipe, or of a part, with kind and architecture."""
-    if config.get("role") in ("codec", "judge"):
-        whole = isinstance(config.get("kind"), str) and isinstance(config.get("architecture"), dict)
-    else:
-        whole = isinstance(config.get("recipe"), dict)
-    return whole and "format" in config
+def require_room(place: Path, nbytes: int) -> None:
+    """Raises OSError (no space left) where the disk of `place` has less than `nbytes`."""
+    if shutil.disk_usage(place).free < nbytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
 def find(text: str) -> Path | None:
@@ -192,11 +173,3 @@ def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Siz
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,84 +2,35 @@
 
 import math
 import resource
-import shutil
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from di4c_cli.core import checkpoints, training_state
-from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
 from di4c_cli.core.networks import half_precision, run_as
+from di4c_cli.core.optimisation import Config
 from di4c_cli.core.order import step_seed
-from di4c_cli.core.schedule import LearningRate
 from di4c_cli.core.segment import Cast, Segment
+from di4c_cli.core.skipping import Skipping, write_batch
 from di4c_cli.core.space import Batch
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.watch import LambdaWatch
+from di4c_cli.core.watch import LambdaWatch, SpikeWatch
 from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
 HEARTBEAT = 15.0  # seconds: slow steps must not look like a dead run
-
-
-def _number_is_peak(value: Any) -> Any:
-    return {"peak": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class Config(_Config):
-    """Optimisation."""
-
-    steps: int = Field(1000, ge=1)
-    """Optimiser steps."""
-    batch_size: int = Field(64, ge=1)
-    """Data points of one optimiser step."""
-    accumulate: int = Field(1, ge=1)
-    """Parts in which a batch is computed; the gradient is that of the whole batch."""
-    rows_at_once: int | None = Field(None, ge=1)
-    """Rows (data points times draws of lambda) whose activations are kept, others recomputed; unset: all."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of networks' bodies, by autocast; weights, heads and losses stay float32. auto: bfloat16 on a GPU."""
-    compile: bool = False
-    """Compile the networks' bodies (torch.compile); what cannot be compiled runs as it is."""
-    lr: Annotated[
-        LearningRate, BeforeValidator(_number_is_peak, json_schema_input_type=LearningRate | float)
-    ] = LearningRate()
-    """Learning rate; a plain number is the peak of a cosine."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """AdamW's averaging."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's decay."""
-    label_drop: float = Field(0.0, ge=0, le=1)
-    """Share of class labels that is hidden, from teacher and student alike: guidance needs models without."""
-    promote_every: int = Field(0, ge=0)
-    """Steps after which the student's weights become the teacher's (SDTT's rounds); 0: never."""
-    clip: float = Field(1.0, ge=0)
-    """Largest gradient norm; 0 for no clipping."""
-    ema: float = Field(0.998, ge=0, lt=1)
-    """Decay of the weight average that is sampled from."""
-    seed: int = Field(0, ge=0, lt=2**63)
-    """Seed of data order, times, noise and initial weights."""
-    log_every: int = Field(20, ge=1)
-    """Steps between lines of metrics.jsonl."""
-    save_every: int = Field(500, ge=1)
-    """Steps between resumable checkpoints."""
-    keep: int = Field(2, ge=1)
-    """How many of them are kept."""
-    warn_after: int = Field(400, ge=1)
-    """Steps after which a lambda that is ignored, or does harm, is worth a warning."""
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -140,8 +91,10 @@ class Trainer:
         self.step = 0
         self.elapsed = 0.0
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = defaultdict(int)
+        self._counts: dict[str, Tensor | int] = defaultdict(int)
+        self.skipping = Skipping(self.config.max_skipped, self.device)
         self.watch = LambdaWatch(self.config.warn_after)
+        self.spikes = SpikeWatch()
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -149,14 +102,21 @@ class Trainer:
         """Train to the last step. `stop()` gives a signal number once the run should save and end.
 
         Raises:
-            NonFiniteLossError: the loss or its gradient became NaN or infinite.
+            NonFiniteLossError: loss or gradient was not finite too often; the batch is written down.
             Interrupted: a signal came; a resumable checkpoint was written first.
             RunError: a checkpoint could not be written.
         """
         config = self.config
         loader = Loader(split, config.batch_size, config.accumulate, config.seed, self.device)
         with closing(loader):
-            return self._fit(loader, stop)
+            try:
+                return self._fit(loader, stop)
+            except NonFiniteLossError:
+                step = self.skipping.last_step(self.step - 1)
+                facts = {**self.skipping.facts(), "seed": config.seed, "step": step}
+                with suppress(OSError):  # a full disk must not hide the error that is under way
+                    write_batch(self.run.path, loader(step), facts)
+                raise
 
     def _fit(self, loader: Loader, stop: Callable[[], int | None]) -> dict[str, Any]:
         config, row = self.config, dict[str, Any]()
@@ -187,7 +147,7 @@ class Trainer:
                 )
             if self.step % config.save_every == 0 and self.step < config.steps:
                 self.save(self.run.path / f"step-{self.step}", resumable=True)
-                self._forget_old()
+                self.forget_old()
         self.save(self.run.final, resumable=False)
         with self.ema.applied(self.model):
             self.preview(self.step)
@@ -199,6 +159,7 @@ class Trainer:
         progress = self.step / config.steps
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr.at(self.step, config.steps)
+        loss = torch.zeros((), device=self.device)
         for part, batch in enumerate(parts):
             seed = step_seed(config.seed, self.step, part)
             torch.manual_seed(seed)  # dropout
@@ -211,9 +172,13 @@ class Trainer:
             total = self._weighted_loss(self._segment, t, progress).sum() / config.batch_size
             if total.requires_grad:  # not where every weight is 0
                 total.backward()
+            loss = loss + total.detach()
             self._add("loss", total.detach() * len(parts))
         limit = config.clip or math.inf
-        self._add("grad_norm", torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        self._add("grad_norm", norm)
+        # Where this is 1, fused AdamW changes nothing: the decision needs no answer on the host.
+        self.optimizer.found_inf = self.skipping(self.step, loss, norm)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
@@ -246,26 +211,25 @@ class Trainer:
 
     def _add(self, name: str, value: Tensor) -> None:
         """Sums stay on the device until the next log line: no waiting for each figure of each step."""
-        value = value.double()
+        value, finite = value.double(), torch.isfinite(value)
+        value = torch.where(finite, value, 0.0)
         self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._counts[name] += 1
+        self._counts[name] = self._counts[name] + finite
 
     def _log(self, samples_per_s: float) -> dict[str, Any]:
+        skipped = self.skipping.check(self.run.path)
         row: dict[str, Any] = {"step": self.step, "time": time.time(), "elapsed": self.elapsed}
         row |= {name: (value / self._counts[name]).item() for name, value in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
-        if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
-            raise NonFiniteLossError(
-                f"{self.run.path}: loss or gradient is not finite at step {self.step}",
-                "lower train.lr or the weight of the loss that grew; the newest checkpoint is from before",
-            )
         if self.cast.teacher is not None:
             row |= self._segment.health()
-            self._warn(row)
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         row["samples_per_s"] = samples_per_s
         row["memory_mb"] = peak_memory_mb(self.device)
+        row |= {"skipped": skipped} if skipped else {}
+        row = {name: value for name, value in row.items() if math.isfinite(value)}  # of steps left out
+        self._warn(row)
         self.run.append_metrics(row)
         self._breathe()
         self.progress(self.step, self.config.steps, row)
@@ -277,18 +241,23 @@ class Trainer:
         self.run.write_status(self.status)
 
     def _warn(self, row: dict[str, Any]) -> None:
-        for message in self.watch(row) if self.cast.num_latents > 1 else []:
+        messages = self.spikes(row)
+        if self.cast.num_latents > 1 and "correlation" in row:
+            messages += self.watch(row)
+        for message in messages:
             self.run.log(message)
             self.narrate(message)
 
     def save(self, folder: Path, *, resumable: bool) -> None:
         """Raises RunError when the disk does not take it; what was there before stays."""
+        self.skipping.check(self.run.path)
         if not all(torch.isfinite(p).all() for p in self.parameters):
             raise NonFiniteLossError(
                 f"{self.run.path}: weights are not finite at step {self.step}",
                 "lower train.lr; nothing was saved",
             )
         try:
+            self.run.sync_metrics()  # a machine that stops loses no line that a resume would not write again
             checkpoints.save(
                 folder,
                 config={**self.header, "step": self.step},
@@ -297,20 +266,24 @@ class Trainer:
                 card=self.card(self.step),
                 training=self._training_state() if resumable else None,
             )
+            self.run.point_to(folder)
         except OSError as error:
             raise RunError(
                 f"{folder}: cannot save the checkpoint: {error.strerror or error}",
                 f"make room, then continue with --resume {self.run.path}",
             ) from error
 
-    def _forget_old(self) -> None:
+    def forget_old(self) -> None:
+        """Keep the newest `keep` checkpoints."""
         for old in self.run.checkpoints()[: -self.config.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):
+                self.run.forget(old)
 
     # -- resume ------------------------------------------------------------------------------
 
     def _training_state(self) -> dict[str, Tensor]:
         counters = {"step": self.step, "ema_updates": self.ema.updates, "elapsed": self.elapsed}
+        counters["skipped"] = self.skipping.check(self.run.path)
         teacher = self.cast.teacher if self.config.promote_every else None
         return training_state.pack(self.names, self.parameters, self.optimizer, counters, teacher)
 
@@ -329,3 +302,4 @@ class Trainer:
         self.step = int(state["counter/step"])
         self.ema.updates = int(state["counter/ema_updates"])
         self.elapsed = float(state["counter/elapsed"])
+        self.skipping.count.fill_(int(state["counter/skipped"]))

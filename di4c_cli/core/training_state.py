@@ -38,6 +38,14 @@ def unpack(
         teacher.load_state_dict({name: state[f"teacher/{name}"] for name in teacher.state_dict()})
 
 
+def nbytes(model: nn.Module, teacher: object) -> tuple[int, int]:
+    """Bytes of a resumable checkpoint, and of a final one: weights, their average, and what `pack` gives."""
+    weights = sum(value.nbytes for value in model.state_dict().values())
+    moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    promoted = sum(v.nbytes for v in teacher.state_dict().values()) if isinstance(teacher, nn.Module) else 0
+    return 2 * weights + moments + promoted, 2 * weights
+
+
 def untouched(p: Tensor) -> dict[str, Tensor]:
     """AdamW's state of a parameter that never had a gradient."""
     return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}

@@ -146,7 +146,7 @@ def test_resume_alone_takes_the_newest_of_recipe_and_role(run, pipeline):
 def test_resume_of_a_run_needs_no_recipe(run, pipeline):
     old = make_run()
     make_run()
-    for name in ("toy/student-1", old.path, "toy/student-1 train.clip=0"):
+    for name in ("toy/student-1", old.path, "toy/student-1 train.clip=0 --allow-drift"):
         result = run("distill", "--resume", *str(name).split())
         assert result.exit_code == 0, result.output
         train = pipeline.calls[-2][1]
@@ -158,9 +158,66 @@ def test_resume_of_a_run_needs_no_recipe(run, pipeline):
 def test_resume_tells_what_is_not_as_before(run, pipeline):
     make_run(overrides=["train.steps=5", "train.seed=4"])
     result = run("distill", "toy", "--resume", "train.steps=9")
-    assert "train.steps: 5 in toy/student-1, now 9" in result.stderr
-    assert "train.seed: stays 4 as in toy/student-1, though toy says 0" in result.stderr
+    assert "toy/student-1: train.steps: was 5, is now 9" in result.stderr
+    assert "train.seed" not in result.stderr  # the run's own overrides stay
+    assert pipeline.calls[-2][1]["loaded"].recipe.train.seed == 4
     assert "now" not in run("distill", "toy", "--resume", "train.steps=9", "--quiet").stderr
+
+
+@pytest.mark.parametrize("named", [["toy", "--resume"], ["--resume=toy/student-1"]])
+def test_resume_refuses_values_that_change_the_training(run, pipeline, named):
+    """Listed key by key, with those that may differ left out."""
+    make_run(overrides=["train.steps=5"])
+    changed = ["train.clip=0.5", "train.steps=9", "losses.0.weight.scale=3.0", "preview.every=7"]
+    line = ["distill", *named, *changed]
+    result = run(*line)
+    assert (result.exit_code, result.stdout) == (2, "")
+    place = RunDirectory.resolve("latest").path
+    first, second = result.stderr.splitlines()
+    assert first == f"{place}: losses.0.weight.scale: was 1.0, is now 3.0"
+    assert second.startswith(f"{place}: train.clip: was 1.0, is now 0.5")
+    assert second.endswith("or add --allow-drift)")
+    assert pipeline.calls == []
+    assert run(*line, "--allow-drift").exit_code == 0
+    recipe = pipeline.calls[0][1]["loaded"].recipe
+    assert (recipe.train.clip, recipe.train.steps, recipe.losses[0].weight.scale) == (0.5, 9, 3.0)
+
+
+def test_a_recipe_file_that_has_changed_since_is_drift(run, pipeline, tmp_path):
+    mine = tmp_path / "mine.toml"
+    text = shipped.find_recipe("toy").read_text()
+    mine.write_text(text)
+    loaded = recipe_file.load(mine, ["train.steps=5", "train.lr=0.5", 'losses=[{kind="marginal"}]'])
+    made = RunDirectory.create("mine", "student")
+    made.write_recipe(loaded.text)
+    made.write_resolved(recipe_file.resolved(loaded, "student"))
+    made.write_status(Status(recipe="mine", role="student", state="interrupted", step=3))
+    assert run("distill", mine, "--resume").exit_code == 0
+    mine.write_text(text.replace('init = "scratch"', 'init = "teacher"').replace("lr = 3e-3", "lr = 1.0"))
+    result = run("distill", mine, "--resume")
+    assert result.exit_code == 2
+    (complaint,) = result.stderr.splitlines()
+    assert 'student.init: was "scratch", is now "teacher" (' in complaint
+    assert run("distill", "--resume", "mine/student-1").exit_code == 0  # without RECIPE: as it was
+    assert run("distill", mine, "--resume", "--allow-drift").exit_code == 0
+    recipe = pipeline.calls[-2][1]["loaded"].recipe  # the file as it is now, without the run's overrides
+    assert (recipe.student.init, recipe.train.lr.peak, len(recipe.losses)) == ("teacher", 1.0, 3)
+
+
+def test_a_default_that_is_new_in_this_program_is_no_drift(run, pipeline):
+    made = make_run()
+    resolved = made.resolved()
+    del resolved["values"]["times.step_share"], resolved["config"]["times"]["step_share"]
+    made.write_resolved(resolved)
+    assert run("distill", "--resume", "toy/student-1").exit_code == 0
+
+
+def test_a_resumed_run_keeps_its_teacher(run, pipeline):
+    make_run()
+    line = ["distill", "toy", "--resume", "--teacher", "other"]
+    assert "--teacher and --resume do not go together" in run(*line).stderr
+    assert pipeline.calls == []
+    assert run(*line, "--allow-drift").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from di4c_cli import shipped
 from di4c_cli.core import checkpoints
+from di4c_cli.core.checkpoint_header import FORMAT, header_text
 from di4c_cli.errors import CheckpointError
 
 CONFIG = {"recipe": {"title": "a test"}, "step": 7}
@@ -49,7 +50,7 @@ def test_what_is_written_is_read(folder):
     assert values(folder) == {1.5}
     assert values(folder, "raw") == {1.0}
     config = checkpoints.read_config(folder)
-    assert config["format"] == checkpoints.FORMAT
+    assert config["format"] == FORMAT
     assert config["recipe"] == CONFIG["recipe"]
     assert config["step"] == 7
     assert (folder / "README.md").read_text() == "# card"
@@ -162,6 +163,40 @@ def test_missing_files(folder):
         checkpoints.read_tensors(folder, checkpoints.TRAINING)
 
 
+def test_nothing_of_the_header_can_change(folder):
+    """Not even what leaves its content as it is: a space, a line end, the spelling of a number."""
+    path = folder / "config.json"
+    text = path.read_text()
+    for changed in (
+        text.replace('"step": 7', '"step": 8'),
+        text.replace('"step": 7', '"step":  7'),
+        text.replace("\n", "\r"),
+        text[:-1],
+        text.replace("sha256", "sha257"),
+        text.replace('"format": 2', '"format": 1'),
+        text.replace('"format": 2', '"format": 2, "format": 2'),
+    ):
+        path.write_bytes(changed.encode())
+        with pytest.raises(CheckpointError, match=r"config\.json: damaged"):
+            checkpoints.read_config(folder)
+
+
+def test_a_header_of_format_1_has_no_hash_of_its_own(folder):
+    path = folder / "config.json"
+    header = {key: value for key, value in json.loads(path.read_text()).items() if key != "sha256"}
+    path.write_text(json.dumps(header | {"format": 1}))
+    assert values(folder) == {1.5}
+    path.write_text(json.dumps(header))
+    with pytest.raises(CheckpointError, match="damaged"):
+        values(folder)
+
+
+def test_a_header_of_any_length_is_not_read(folder):
+    (folder / "config.json").write_bytes(b" " * (2**24 + 1))
+    with pytest.raises(CheckpointError, match="cannot be read: longer than"):
+        values(folder)
+
+
 # another network's weights, whole and with the right hashes
 
 
@@ -204,7 +239,7 @@ def restate(folder, name):
     """config.json made to agree with whatever lies under that name."""
     config = json.loads((folder / "config.json").read_text())
     config["files"][name] = checkpoints._sha256(folder / name)
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(header_text(config))
 
 
 def test_a_pickle_by_another_name_is_not_opened(folder, tmp_path):
@@ -235,7 +270,7 @@ def test_a_pickle_by_another_name_is_not_opened(folder, tmp_path):
         ("[1, 2]", "not a di4c checkpoint"),
         ('{"architectures": ["BertModel"], "model_type": "bert"}', "not a di4c checkpoint"),
         ('{"format": 1, "recipe": "digits"}', "not a di4c checkpoint"),
-        ('{"format": 2, "recipe": {}}', "format 2"),
+        ('{"format": 3, "recipe": {}}', "format 3"),
         ('{"format": 1, "recipe": {}}', "damaged"),
         ('{"format": 1, "recipe": {}, "files": ["ema.safetensors"]}', "damaged"),
         ('{"format": 1, "recipe": {}, "files": 5}', "damaged"),

@@ -1,6 +1,9 @@
 """The training loop: gradients, averages, schedules, resume bit for bit, and what it leaves on disk."""
 
 import errno
+import itertools
+import json
+import math
 import os
 import signal
 import threading
@@ -9,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from di4c_cli.core import checkpoints, parameterization
 from di4c_cli.core.codecs.states import Config as States
@@ -18,6 +22,7 @@ from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import Weight, consistency, datapoint, denoising, marginal
 from di4c_cli.core.networks import mlp
+from di4c_cli.core.optimisation import Config
 from di4c_cli.core.order import data_indices, step_seed
 from di4c_cli.core.processes.masked import MaskedProcess
 from di4c_cli.core.samplers import ancestral
@@ -25,7 +30,7 @@ from di4c_cli.core.schedule import Course, LearningRate
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.teachers.exact import ExactDenoiser
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.trainer import Config, Trainer
+from di4c_cli.core.trainer import Trainer
 from di4c_cli.core.training_state import same_network
 from di4c_cli.errors import CheckpointError, DataError, Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
@@ -415,7 +420,8 @@ def poisoned(value, at):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("log_every", [1, 3, 100])
 def test_a_loss_that_is_not_finite_ends_the_run(make, value, log_every):
-    trainer = make(poisoned(value, at=4), role="teacher", log_every=log_every, save_every=2, steps=20)
+    settings = {"log_every": log_every, "save_every": 2, "steps": 20, "max_skipped": 0}
+    trainer = make(poisoned(value, at=4), role="teacher", **settings)
     with pytest.raises(NonFiniteLossError, match="not finite at step") as error:
         run(trainer)
     assert error.value.exit_code == 3
@@ -426,6 +432,56 @@ def test_a_loss_that_is_not_finite_ends_the_run(make, value, log_every):
     for folder in trainer.run.checkpoints():  # and what is there is sound
         checkpoints.load_weights(trainer.model, folder, "raw")
         assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_is_left_out_and_counted(make, value):
+    trainer = make(poisoned(value, at=4), role="teacher", log_every=3, steps=9)
+    seen = at_each_step(trainer, lambda: weights(trainer))
+    run(trainer)
+    changed = [not torch.equal(a[0], b[0]) for a, b in itertools.pairwise([*seen, weights(trainer)])]
+    assert changed == [step != 4 for step in range(9)]
+    counts = {int(state["step"]) for state in trainer.optimizer.state.values()}
+    assert counts == {8}  # the optimiser does not know of it
+    rows = list(trainer.run.metrics())
+    assert [row.get("skipped") for row in rows] == [None, 1, 1]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+
+
+def test_a_log_line_of_steps_that_were_all_left_out_has_no_loss(make):
+    trainer = run(make([Section(lambda s: deterministic(s) * math.nan)], role="teacher", steps=3))
+    assert [(row["skipped"], "loss" in row) for row in trainer.run.metrics()] == [
+        (n, False) for n in (1, 2, 3)
+    ]
+
+
+def test_the_count_of_steps_left_out_is_resumed(make):
+    first = make(poisoned(math.nan, at=1), role="teacher", name="first")
+    with pytest.raises(Interrupted):
+        run(first, stop_at=3)
+    second = make(poisoned(math.nan, at=0), role="teacher", name="second")
+    second.resume(first.run.path / "step-3")
+    run(second)
+    assert [row["skipped"] for row in second.run.metrics()] == [2] * 5
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_batch_that_ended_a_run_is_written_down(make, accumulate):
+    """Its data and all that its noise depended on: the step can be computed again."""
+    poison = poisoned(math.nan, at=4 * accumulate)
+    trainer = make(poison, role="teacher", max_skipped=0, accumulate=accumulate, seed=3)
+    with pytest.raises(NonFiniteLossError, match="not finite at step 5; 1 steps were left out") as error:
+        run(trainer)
+    assert "non-finite/" in error.value.hint
+    folder = trainer.run.path / "non-finite"
+    told = json.loads((folder / "step-4.json").read_text())
+    assert told["seed"] == 3
+    assert told["step"] == 4
+    assert told["loss"] == "nan"
+    assert told["parts"] == [{"part": n, "seed": step_seed(3, 4, n)} for n in range(accumulate)]
+    parts = load_file(folder / "step-4.safetensors")
+    index = data_indices(len(DATA.train), 10, 4, seed=3)
+    assert torch.equal(torch.cat([parts[f"{n}/x_0"] for n in range(accumulate)]), DATA.train[index].x_0)
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make, monkeypatch):

@@ -9,6 +9,7 @@ from program import TINY, TINY_TEACHER
 from refusal import refused
 from safetensors.torch import save_file
 
+from di4c_cli.core.checkpoint_header import header_text
 from di4c_cli.core.checkpoints import _sha256
 
 
@@ -38,7 +39,7 @@ def pickle_with_its_hash(path):
     config = path.with_name("config.json")
     header = json.loads(config.read_text(encoding="utf-8"))
     header["files"][path.name] = _sha256(path)
-    config.write_text(json.dumps(header), encoding="utf-8")
+    config.write_text(header_text(header), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_damaged_weights(beside, checkpoint, damage, told):
     [
         ("{", "config.json: cannot be read"),
         ('{"model_type": "bert"}', "config.json: not a di4c checkpoint (released files of other projects"),
-        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 1 (update di4c)"),
+        ('{"format": 99, "recipe": {}}', "config.json: format 99, this program reads 2 (update di4c)"),
         ('{"format": 1, "recipe": {}, "role": "student"}', "config.json: codec: is missing"),
     ],
 )
@@ -85,7 +86,7 @@ def test_weights_of_another_network(beside, checkpoint):
     save_file({"weight": torch.zeros(3)}, path)
     header = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     header["files"][path.name] = _sha256(path)
-    (checkpoint / "config.json").write_text(json.dumps(header), encoding="utf-8")
+    (checkpoint / "config.json").write_text(header_text(header), encoding="utf-8")
     (complaint,) = refused(beside, "sample", checkpoint)
     assert f"{path}: made for another network; missing: network." in complaint
     assert "surplus: weight" in complaint
@@ -94,13 +95,21 @@ def test_weights_of_another_network(beside, checkpoint):
     assert "teacher-1/final/ema.safetensors: made for another network; of another shape" in complaint
 
 
-def test_a_damaged_checkpoint_is_not_resumed_from(program):
+def test_a_damaged_checkpoint_is_not_resumed_from_but_the_one_before(program):
     settings = [*TINY_TEACHER, "teacher.train.save_every=10"]
     program.ok("train-teacher", "digits", *settings)
     run = program.runs / "digits/teacher-1"
-    shutil.rmtree(run / "final")
-    flip_a_bit(run / "step-30/training.safetensors")
-    (complaint,) = refused(
-        program, "train-teacher", "--resume", "latest", "teacher.train.steps=50", "--quiet"
-    )
+    longer = ["train-teacher", "--resume", "latest", "teacher.train.steps=50", "teacher.train.keep=3"]
+    for damaged in ("step-30/training.safetensors", "step-20/config.json"):
+        flip_a_bit(run / damaged)
+    (complaint,) = refused(program, *longer, "--quiet")
     assert "step-30/training.safetensors: damaged" in complaint
+    flip_a_bit(run / "step-20/config.json")  # which is whole again
+    said = program.ok(*longer).err
+    for told in (said, (run / "log.txt").read_text()):
+        assert f"warning: {run}/step-30/training.safetensors: damaged" in told
+        assert "set aside as step-30.damaged" in told
+        assert "resuming digits/teacher-1 at step 20" in told
+    assert (run / "latest").read_text() == "final\n"
+    names = {path.name for path in run.iterdir() if path.is_dir()}
+    assert names == {"step-20", "step-30", "step-30.damaged", "step-40", "final", "samples"}

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from program import TINY, Program
 
+from di4c_cli.core.checkpoint_header import header_text
+
 FEW = ["--steps", 2, "--num", 5, "--seed", 3]
 
 
@@ -208,7 +210,7 @@ def test_a_student_can_be_sampled_where_its_teacher_is_gone(digits, tmp_path):
     program = Program(tmp_path)
     copy = shutil.copytree(digits.runs / "digits/student-1/final", tmp_path / "carried")
     header = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    (copy / "config.json").write_text(json.dumps(header | {"teacher": "/gone"}), encoding="utf-8")
+    (copy / "config.json").write_text(header_text(header | {"teacher": "/gone"}), encoding="utf-8")
     assert sampled(program, copy, *FEW)["model"] == "student"
     outcome = program("sample", copy, *FEW, "--teacher-steps", 1)
     assert outcome.code == 2

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from di4c_cli.core.datasets._mapped import Shape, check_file, mapped_file, shard_path
 from di4c_cli.errors import DataError, RunError
-from di4c_cli.runs import runs_root, write_text_atomic
+from di4c_cli.files import write_text_atomic
+from di4c_cli.runs import runs_root
 
 LABEL = "<i4"
 HASH = r"^[0-9a-f]{64}$"

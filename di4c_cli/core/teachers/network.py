@@ -9,9 +9,9 @@ from di4c_cli.core.component import section
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import NetworkDenoiser
 from di4c_cli.core.losses.denoising import Config as Denoising
+from di4c_cli.core.optimisation import Config as Train
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.times import Config as Times
-from di4c_cli.core.trainer import Config as Train
 
 LossSection = section("losses")
 

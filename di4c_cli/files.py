@@ -1,0 +1,54 @@
+"""Files that are written whole or not at all, and what is cleared away (standard library only)."""
+
+import os
+import shutil
+from pathlib import Path
+
+from di4c_cli.errors import UsageError
+
+
+def refuse_existing(out: Path) -> None:
+    """A folder that a command is to make must not hold anything yet.
+
+    Raises:
+        UsageError: something is there.
+    """
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"--out {out}: exists already", "choose a new folder")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Replace `path` whole or not at all, with the permissions it had; a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.is_file() and not path.is_symlink():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Take away a file or a folder, if it is there. A link goes, and what it leads to stays.
+
+    Raises:
+        OSError: it cannot be taken away.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
