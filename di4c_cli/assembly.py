@@ -11,7 +11,7 @@ import torch
 
 from di4c_cli import __version__, recipe_file
 from di4c_cli.cards import model_card
-from di4c_cli.core import checkpoints
+from di4c_cli.core import checkpoints, ranks
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.processes import ForwardProcess
@@ -23,7 +23,7 @@ from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import RecipeError, UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
-from di4c_cli.session import process_identity, writing_to
+from di4c_cli.session import Followed, process_identity, writing_to
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
 from di4c_cli.writing import write_preview
 
@@ -43,18 +43,24 @@ def prepare(
 ) -> tuple[Trainer, Dataset]:
     """Everything up to the first step; wrong input is found before there is a run directory."""
     recipe = loaded.recipe
-    house = House.build(recipe, loaded.path)
-    data = house.dataset()
-    teacher = teacher or (resume.resolved().get("teacher") if resume else None)
-    cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
-    teacher = str(teacher_folder.resolve()) if teacher_folder else None
-    rehearse(loaded, role, house, cast, settings, data, device)
-    if resume is not None:
-        refuse_finished(resume, role, settings.train.steps)
-    elif role == "student":
-        recipe.student.fit(model, data, torch.Generator().manual_seed(recipe.train.seed), narrate)
-    with writing_to(runs_root()):
-        run = resume or RunDirectory.create(loaded.name, role, name)
+
+    def checked() -> tuple[House, Dataset, Cast, torch.nn.Module, str | None, Any]:
+        house = House.build(recipe, loaded.path)
+        data = house.dataset()
+        wanted = teacher or (resume.resolved().get("teacher") if resume else None)
+        cast, model, folder, settings = build_cast(loaded, role, house, data, device, wanted)
+        check_share(loaded, role, settings.train.batch_size, ranks.size())
+        rehearse(loaded, role, house, cast, settings, data, device)
+        if resume is not None:
+            refuse_finished(resume, role, settings.train.steps)
+        return house, data, cast, model, str(folder.resolve()) if folder else None, settings
+
+    house, data, cast, model, teacher, settings = ranks.after_first(checked)
+    if resume is None and role == "student":
+        generator = torch.Generator().manual_seed(recipe.train.seed)
+        ranks.by_first(lambda: recipe.student.fit(model, data, generator, narrate))
+    run = resume or ranks.by_first(lambda: created(loaded.name, role, name))
+    run = run if ranks.first() else Followed(run.path)
     status = Status(
         recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity()
     )
@@ -81,15 +87,44 @@ def prepare(
         narrate=narrate,
         device=device,
     )
-    with writing_to(run.path):
-        if resume is None:
-            run.write_recipe(loaded.text)
-            run.write_resolved(recipe_file.resolved(loaded, role, sys.argv) | {"teacher": teacher})
-        else:
-            continue_from_newest(trainer)
-        run.write_status(status)
-        run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
+    if ranks.size() > 1:
+        narrate(told_share(settings.train.batch_size, trainer.parts, ranks.size()))
+
+    def opened() -> None:
+        with writing_to(run.path):
+            if resume is None:
+                run.write_recipe(loaded.text)
+                run.write_resolved(recipe_file.resolved(loaded, role, sys.argv) | {"teacher": teacher})
+            else:
+                continue_from_newest(trainer)
+            run.write_status(status)
+            run.log(f"{role} of {loaded.name}: {settings.train.steps} steps on {device}")
+
+    ranks.agreed(opened)
     return trainer, data
+
+
+def created(recipe: str, role: str, name: str | None) -> RunDirectory:
+    """A new run directory."""
+    with writing_to(runs_root()):
+        return RunDirectory.create(recipe, role, name)
+
+
+def check_share(loaded: recipe_file.LoadedRecipe, role: str, batch_size: int, processes: int) -> None:
+    """Every process needs data of its own in every step."""
+    if batch_size < processes:
+        key = "teacher.train.batch_size" if role == "teacher" else "train.batch_size"
+        raise RecipeError(
+            f"{loaded.path}: {key}: {batch_size} data points for {processes} processes",
+            "raise it, or start fewer",
+        )
+
+
+def told_share(batch_size: int, parts: int, processes: int) -> str:
+    """How a batch is shared, for people."""
+    few, rest = divmod(batch_size, parts)
+    size = f"{few} to {few + 1}" if rest else f"{few}"
+    return f"{processes} processes: batch of {batch_size}, {parts // processes} part(s) of {size} on each"
 
 
 def check_classes(loaded: recipe_file.LoadedRecipe, data: Dataset) -> None:
@@ -114,7 +149,7 @@ def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
 def continue_from_newest(trainer: Trainer) -> None:
     """Put a trainer where its run's newest checkpoint was; at the start, if there is none."""
     run = trainer.run
-    for folder in run.checkpoints()[-1:]:
+    for folder in ranks.by_first(lambda: run.checkpoints()[-1:]):
         trainer.resume(folder)
     run.remove_half_written()
     run.truncate_metrics(trainer.step)

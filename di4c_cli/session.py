@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from di4c_cli.core import ranks
 from di4c_cli.errors import Interrupted, RunError, UsageError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -22,11 +23,14 @@ def process_identity() -> dict[str, Any]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Gives a function that tells of the first Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
+    """Gives a function that tells of the first Ctrl-C or SIGTERM; a second Ctrl-C stops at once.
+
+    Not on several ranks: there one Ctrl-C may arrive twice, from the terminal and from who started them.
+    """
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
+        if received and number == signal.SIGINT and ranks.size() == 1:
             raise KeyboardInterrupt
         received.append(number)
 
@@ -36,6 +40,16 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Followed(RunDirectory):
+    """The run of the first rank, for the others: they know where it is, and write nothing."""
+
+    def _leave_to_the_first(self, *content: object) -> None:
+        """What they would write, the first rank writes."""
+
+    write_status = write_recipe = write_resolved = append_metrics = log = _leave_to_the_first
+    remove_half_written = truncate_metrics = _leave_to_the_first
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from di4c_cli.errors import Di4CError, RunError, UsageError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)  # for a rank that prepares data; one that has died is noticed at once
+PATIENCE = timedelta(days=1)  # with a rank that prepares data; one that has died is noticed at once
 BUCKET = 25 * 2**20  # bytes that are added up at a time
 
 
@@ -59,7 +59,9 @@ def join(device: torch.device) -> torch.device:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         with peers():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE
+            )
         atexit.register(_leave)
     return device
 
@@ -74,6 +76,8 @@ def peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
         atexit.unregister(_leave)  # a goodbye to the dead may take forever
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise RunError(

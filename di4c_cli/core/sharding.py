@@ -81,6 +81,7 @@ class Pieces(Copies):
         super().__init__(model)
         self.sharded = fully_shard(model, reshard_after_forward=False)
         self.sharded.set_gradient_divide_factor(1.0)  # losses are shares of the global batch already
+        self.sharded.set_force_sum_reduction_for_comms(True)  # gloo multiplies by no factor, not even 1
         model.every_weight = self._every_weight
         register_fsdp_forward_method(model, "every_weight")
         with self.whole():  # from here on, pieces stay where they are in memory
