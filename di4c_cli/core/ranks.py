@@ -1,7 +1,7 @@
 """The processes that work on one run together, each a rank. One process by itself needs none of this.
 
-`torchrun` (and `--nproc`) start them and tell each its place in the environment: RANK, WORLD_SIZE, LOCAL_RANK.
-Tensors on GPUs travel by NCCL, all else by gloo. Every function but `join` does nothing on one rank alone.
+`torchrun` (and `--nproc`) start them, and tell each its place in the environment: RANK, WORLD_SIZE and
+LOCAL_RANK. Tensors on GPUs travel by NCCL, all else by gloo. On one rank alone nothing here does anything.
 """
 
 import atexit
@@ -79,10 +79,8 @@ def peers() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
             raise
         atexit.unregister(_leave)  # a goodbye to the dead may take forever
-        reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise RunError(
-            f"another process of this run has ended: {reason}",
-            "what it says itself is the cause; then continue with --resume",
+            "another process of this run has ended", "it may have told why; a run goes on with --resume"
         ) from error
 
 

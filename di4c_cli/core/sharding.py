@@ -36,7 +36,7 @@ class Copies:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         ranks.share_first(model.state_dict().values())
-        self.trained: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         """What the optimiser works on."""
 
     def whole(self) -> AbstractContextManager[None]:
@@ -76,18 +76,20 @@ class Pieces(Copies):
     """
 
     def __init__(self, model: nn.Module) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         super().__init__(model)
-        self.sharded = fully_shard(model, reshard_after_forward=False)
+        mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.size(),))
+        self.sharded = fully_shard(model, mesh=mesh, reshard_after_forward=False)
         self.sharded.set_gradient_divide_factor(1.0)  # losses are shares of the global batch already
         self.sharded.set_force_sum_reduction_for_comms(True)  # gloo multiplies by no factor, not even 1
-        model.every_weight = self._every_weight
+        model.__dict__["every_weight"] = self._every_weight
         register_fsdp_forward_method(model, "every_weight")
         with self.whole():  # from here on, pieces stay where they are in memory
             pass
         self._spread = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.trained = {name: _own(p.detach()).requires_grad_() for name, p in self._spread.items()}
+        self.trained = {name: nn.Parameter(_own(p.detach())) for name, p in self._spread.items()}
         self._rows = {
             name: len(value) for name, value in model.state_dict().items() if hasattr(value, "to_local")
         }
@@ -109,9 +111,9 @@ class Pieces(Copies):
         """
         grown = ranks.largest([p.grad is not None for p in self.model.parameters() if p.requires_grad])
         with ranks.peers():
-            self.model.every_weight().backward()
+            self.model.__dict__["every_weight"]().backward()
         for any_, piece, spread in zip(grown, self.trained.values(), self._spread.values(), strict=True):
-            piece.grad = _own(spread.grad) if any_ else None
+            piece.grad = _own(spread.grad) if any_ and spread.grad is not None else None
             spread.grad = None
 
     def clip(self, limit: float) -> Tensor:
