@@ -76,7 +76,7 @@ def evaluate(
     dtypes = arguments.choice_list("--dtype", dtype, ("float32", "float64", "bfloat16"))
 
     if several.wanted(nproc):
-        several.run(nproc)
+        several.run(nproc, device)
         return
 
     from di4c_cli import pipeline

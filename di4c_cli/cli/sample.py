@@ -66,7 +66,7 @@ def sample(
 ) -> None:
     """Draw samples in a few steps, to files."""
     if several.wanted(nproc):
-        several.run(nproc)
+        several.run(nproc, device)
         return
 
     from di4c_cli import pipeline

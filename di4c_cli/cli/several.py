@@ -11,7 +11,7 @@ import typer
 
 from di4c_cli import launch
 from di4c_cli.cli import console
-from di4c_cli.errors import RunError
+from di4c_cli.errors import RunError, UsageError
 
 
 def wanted(nproc: int) -> bool:
@@ -19,15 +19,17 @@ def wanted(nproc: int) -> bool:
     return nproc > 1 and launch.place() == (0, 1)
 
 
-def run(nproc: int) -> None:
+def run(nproc: int, device: str) -> None:
     """Run this command line as `nproc` processes of this machine, to their end.
 
     Ctrl-C and SIGTERM go on to them, so that a training run saves; a second Ctrl-C kills them.
 
     Raises:
-        typer.Exit: with the exit code of the process that failed.
-        RunError: one was killed.
+        typer.Exit: with the exit code of the process that failed first; of one that was killed, 128 + signal.
+        UsageError: a device for one process.
     """
+    if device == "mps" or ":" in device:
+        raise UsageError(f"--device {device}: is one for several processes", "use auto, cpu or cuda")
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as run_together

@@ -71,7 +71,7 @@ def execute(request: Request) -> Outcome | None:
         return None
 
     if several.wanted(request.nproc):
-        several.run(request.nproc)
+        several.run(request.nproc, request.device)
         return None
 
     from di4c_cli import pipeline

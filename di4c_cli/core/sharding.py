@@ -68,6 +68,18 @@ class Copies:
         return dict(tensors)
 
 
+class _Everything(nn.Module):
+    """A model as FSDP knows it: nothing but weights, called once a step by way of all of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self) -> Tensor:
+        """0."""
+        return torch.stack([p.sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
+
+
 class Pieces(Copies):
     """Every rank has a piece of each weight (FSDP2) and optimises that; they are whole within a step.
 
@@ -77,15 +89,14 @@ class Pieces(Copies):
 
     def __init__(self, model: nn.Module) -> None:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+        from torch.distributed.fsdp import fully_shard
 
         super().__init__(model)
         mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.size(),))
-        self.sharded = fully_shard(model, mesh=mesh, reshard_after_forward=False)
+        self.everything = _Everything(model)
+        self.sharded = fully_shard(self.everything, mesh=mesh, reshard_after_forward=False)
         self.sharded.set_gradient_divide_factor(1.0)  # losses are shares of the global batch already
         self.sharded.set_force_sum_reduction_for_comms(True)  # gloo multiplies by no factor, not even 1
-        model.__dict__["every_weight"] = self._every_weight
-        register_fsdp_forward_method(model, "every_weight")
         with self.whole():  # from here on, pieces stay where they are in memory
             pass
         self._spread = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -101,17 +112,13 @@ class Pieces(Copies):
         yield
         self.sharded.reshard()
 
-    def _every_weight(self) -> Tensor:
-        """0, by way of every trained weight."""
-        return torch.stack([p.sum() * 0 for p in self.model.parameters() if p.requires_grad]).sum()
-
     def reduce(self) -> None:
-        """FSDP reduces what one backward pass went through, which differs from rank to rank. So the losses'
-        passes go by its hooks and only leave their gradients; one pass through everything takes them along.
+        """FSDP reduces what its module's backward pass went through. The losses' passes go by its hooks, as
+        what they go through differs from rank to rank; one through everything takes their gradients along.
         """
         grown = ranks.largest([p.grad is not None for p in self.model.parameters() if p.requires_grad])
         with ranks.peers():
-            self.model.__dict__["every_weight"]().backward()
+            self.everything().backward()
         for any_, piece, spread in zip(grown, self.trained.values(), self._spread.values(), strict=True):
             piece.grad = _own(spread.grad) if any_ and spread.grad is not None else None
             spread.grad = None

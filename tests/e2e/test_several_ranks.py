@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from several import on_ranks
 
 from di4c_cli import pipeline, recipe_file, shipped
-from di4c_cli.errors import Interrupted
+from di4c_cli.errors import Interrupted, RunError
 from di4c_cli.runs import RunDirectory
 
 STEPS = 50
@@ -29,8 +29,8 @@ DIGITS_TEACHER = [
 ]
 
 
-def train(role="student", recipe="toy", *overrides, resume=None, name=None, stop=None, **several):
-    """A short run in float64, of this rank among others or alone; `stop`: (rank, step) of a SIGTERM."""
+def train(role="student", recipe="toy", *overrides, resume=None, name=None, stop=None, kill=None, **several):
+    """A short run in float64, of this rank among others or alone; `stop`, `kill`: (rank, step) of a signal."""
     section = "teacher.train" if role == "teacher" else "train"
     settings = {"steps": STEPS, "log_every": 1, "save_every": 20, **several}
     given = [f"{section}.{key}={json.dumps(value)}" for key, value in settings.items()]
@@ -38,8 +38,9 @@ def train(role="student", recipe="toy", *overrides, resume=None, name=None, stop
     loaded = recipe_file.load(shipped.find_recipe(recipe), [*base, "preview.every=25", *given, *overrides])
 
     def progress(step, steps, row):
-        if stop == (int(os.environ.get("RANK", 0)), step):
-            os.kill(os.getpid(), signal.SIGTERM)
+        for number, when in ((signal.SIGTERM, stop), (signal.SIGKILL, kill)):
+            if when == (int(os.environ.get("RANK", 0)), step):
+                os.kill(os.getpid(), number)
 
     torch.set_default_dtype(torch.float64)
     try:
@@ -91,8 +92,15 @@ def alone(tmp_path_factory):
     return alone
 
 
-@pytest.mark.parametrize("shard", [False, True])
-@pytest.mark.parametrize(("role", "recipe"), [("student", "toy"), ("teacher", "digits")])
+@pytest.mark.parametrize(
+    ("role", "recipe", "shard"),
+    [
+        ("student", "toy", False),
+        ("student", "toy", True),
+        pytest.param("teacher", "digits", True, marks=pytest.mark.slow),
+        pytest.param("teacher", "digits", False, marks=pytest.mark.slow),
+    ],
+)
 def test_two_ranks_have_the_curve_of_one(alone, role, recipe, shard):
     one, name = alone(role, recipe), f"two-{role}-{shard}"
     on_ranks(2, lambda rank: train(role, recipe, name=name, shard=shard))
@@ -105,8 +113,15 @@ def test_two_ranks_have_the_curve_of_one(alone, role, recipe, shard):
     )
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-@pytest.mark.parametrize("shard", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after", "shard"),
+    [
+        (2, 1, True),
+        pytest.param(1, 2, True, marks=pytest.mark.slow),
+        pytest.param(2, 1, False, marks=pytest.mark.slow),
+        pytest.param(1, 2, False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_goes_on_with_another_number_of_ranks(alone, before, after, shard):
     one, name = alone(), f"from-{before}-to-{after}-{shard}"
     where = f"toy/{name}"
@@ -153,6 +168,24 @@ def test_samples_and_figures_are_those_of_one_rank(alone, tmp_path):
     assert len(one[1]) == 8
 
 
+def test_a_rank_that_is_killed_ends_the_others_and_the_run_goes_on(alone):
+    one, killed = alone(), time.monotonic()
+
+    def work(rank):
+        try:
+            train(name="killed", kill=(1, 30))
+        except RunError as error:
+            return str(error)
+
+    told = "another process of this run has ended (it may have told why; a run goes on with --resume)"
+    assert on_ranks(2, work) == [told, -signal.SIGKILL]
+    assert time.monotonic() - killed < 30
+    assert (run("toy/killed").status().state, run("toy/killed").status().message) == ("failed", told)
+    assert on_ranks(2, lambda rank: train(resume="toy/killed")) == [None, None]
+    assert_close("toy/killed", one, 1e-5)
+
+
+@pytest.mark.slow
 def test_two_processes_of_which_one_is_killed(program):
     """As users start them: `--nproc`."""
     settings = [*TOY, "preview.every=0", "metrics=[]", "train.steps=3000", "train.save_every=20"]
