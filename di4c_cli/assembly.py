@@ -10,7 +10,7 @@ import torch
 
 from di4c_cli import __version__, recipe_file
 from di4c_cli.cards import model_card
-from di4c_cli.core import checkpoints
+from di4c_cli.core import checkpoints, ranks
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.processes import ForwardProcess
@@ -22,7 +22,7 @@ from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import RecipeError, UsageError
 from di4c_cli.runs import RunDirectory, Status, runs_root
-from di4c_cli.session import process_identity, writing_to
+from di4c_cli.session import Followed, process_identity, writing_to
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
 from di4c_cli.starting import disk_bytes, refuse_finished, require_room
 from di4c_cli.writing import write_preview
@@ -43,21 +43,27 @@ def prepare(
 ) -> tuple[Trainer, Dataset]:
     """Everything that can be found wrong before there is a run directory, and then an empty one."""
     recipe = loaded.recipe
-    house = House.build(recipe, loaded.path)
-    data = house.dataset()
-    teacher = teacher or (resume.resolved().get("teacher") if resume else None)
-    cast, model, teacher_folder, settings = build_cast(loaded, role, house, data, device, teacher)
-    teacher = str(teacher_folder.resolve()) if teacher_folder else None
-    rehearse(loaded, role, house, cast, settings, data, device)
-    saved = len(resume.checkpoints()) if resume else 0
-    if resume is not None:
-        refuse_finished(resume, role, settings.train.steps)
-    room = disk_bytes(settings.train, model, cast.teacher, there=saved)
-    require_room(resume.path if resume else runs_root(), room)
+
+    def checked() -> tuple[House, Dataset, Cast, torch.nn.Module, str | None, Any, bool]:
+        house = House.build(recipe, loaded.path)
+        data = house.dataset()
+        wanted = teacher or (resume.resolved().get("teacher") if resume else None)
+        cast, model, folder, settings = build_cast(loaded, role, house, data, device, wanted)
+        check_share(loaded, role, settings.train.batch_size, ranks.size())
+        rehearse(loaded, role, house, cast, settings, data, device)
+        saved = len(resume.checkpoints()) if resume else 0
+        if resume is not None:
+            refuse_finished(resume, role, settings.train.steps)
+        room = disk_bytes(settings.train, model, cast.teacher, there=saved)
+        require_room(resume.path if resume else runs_root(), room)
+        return house, data, cast, model, str(folder.resolve()) if folder else None, settings, saved > 0
+
+    house, data, cast, model, teacher, settings, saved = ranks.after_first(checked)
     if role == "student" and not saved:  # also of a run that was stopped before its first checkpoint
-        recipe.student.fit(model, data, torch.Generator().manual_seed(recipe.train.seed), narrate)
-    with writing_to(runs_root()):
-        run = resume or RunDirectory.create(loaded.name, role, name)
+        generator = torch.Generator().manual_seed(recipe.train.seed)
+        ranks.by_first(lambda: recipe.student.fit(model, data, generator, narrate))
+    run = resume or ranks.by_first(lambda: created(loaded.name, role, name))
+    run = run if ranks.first() else Followed(run.path)
     status = Status(
         recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity()
     )
@@ -84,7 +90,32 @@ def prepare(
         narrate=narrate,
         device=device,
     )
+    if ranks.size() > 1:
+        narrate(told_share(settings.train.batch_size, trainer.parts, ranks.size()))
     return trainer, data
+
+
+def created(recipe: str, role: str, name: str | None) -> RunDirectory:
+    """A new run directory."""
+    with writing_to(runs_root()):
+        return RunDirectory.create(recipe, role, name)
+
+
+def check_share(loaded: recipe_file.LoadedRecipe, role: str, batch_size: int, processes: int) -> None:
+    """Every process needs data of its own in every step."""
+    if batch_size < processes:
+        key = "teacher.train.batch_size" if role == "teacher" else "train.batch_size"
+        raise RecipeError(
+            f"{loaded.path}: {key}: {batch_size} data points for {processes} processes",
+            "raise it, or start fewer",
+        )
+
+
+def told_share(batch_size: int, parts: int, processes: int) -> str:
+    """How a batch is shared, for people."""
+    few, rest = divmod(batch_size, parts)
+    size = f"{few} to {few + 1}" if rest else f"{few}"
+    return f"{processes} processes: batch of {batch_size}, {parts // processes} part(s) of {size} on each"
 
 
 def check_classes(loaded: recipe_file.LoadedRecipe, data: Dataset) -> None:

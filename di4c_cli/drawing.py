@@ -1,4 +1,4 @@
-"""Drawing samples from a plan, in batches, from one stream of a seed; and on what condition."""
+"""Drawing samples from a plan, in batches; and on what condition."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from di4c_cli.core import samplers
+from di4c_cli.core import ranks, samplers
 from di4c_cli.core.codecs import TextCodec
+from di4c_cli.core.order import step_seed
 from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.sources import House
@@ -24,7 +25,7 @@ def draw(
     label: Int[Tensor, " {num}"] | None = None,
     known: Int[Tensor, " D"] | None = None,
 ) -> Int[Tensor, "{num} D"]:
-    """`num` samples on the CPU. Teacher and student at the same arguments see the same stream of noise.
+    """`num` samples on the CPU, from one stream of a seed, the same for teacher and student.
 
     Args:
         label: their classes, where the models are told.
@@ -47,6 +48,33 @@ def draw(
         )
         batches.append(tokens.cpu())
     return torch.cat(batches)
+
+
+def draw_shared(
+    house: House,
+    plan: samplers.Plan,
+    num: int,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    *,
+    label: Int[Tensor, " {num}"] | None = None,
+    known: Int[Tensor, " D"] | None = None,
+) -> Int[Tensor, "{num} D"]:
+    """`num` samples on every rank, of which each has drawn some. For arguments see `draw`.
+
+    Every batch but the first, which is `draw`'s, has a seed of its own: it matters not who draws it.
+    """
+    drawn = {}
+    for number, start in enumerate(range(0, num, batch_size)):
+        if number % ranks.size() == ranks.rank():
+            rows = slice(start, min(start + batch_size, num))
+            size = rows.stop - start
+            own = step_seed(seed, number) if number else seed
+            labels = None if label is None else label[rows]
+            drawn[number] = draw(house, plan, size, size, own, device, label=labels, known=known)
+    batches = {number: tokens for found in ranks.gathered(drawn) for number, tokens in found.items()}
+    return torch.cat([batches[number] for number in sorted(batches)])
 
 
 def every_class(recipe: Recipe, num: int) -> Int[Tensor, " {num}"] | None:

@@ -16,6 +16,12 @@ from di4c_cli.runs import RunDirectory
 _CLOCKS = 60.0  # seconds by which a file server's clock may be behind
 
 
+def place() -> tuple[int, int]:
+    """Which of how many processes of one command this is, as torchrun tells them; (0, 1) without it."""
+    several = int(os.environ.get("WORLD_SIZE", 1))
+    return (int(os.environ.get("RANK", 0)), several) if several > 1 else (0, 1)
+
+
 def command(arguments: list[str]) -> list[str]:
     """The whole command line of `di4c ARGUMENTS`."""
     return [sys.executable, "-m", "di4c_cli", *arguments]

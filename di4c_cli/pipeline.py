@@ -12,8 +12,9 @@ from typing import Any
 from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
 from di4c_cli.comparing import Measured, compared
+from di4c_cli.core import ranks
 from di4c_cli.core.samplers import Final, network_calls
-from di4c_cli.drawing import Conditions, draw
+from di4c_cli.drawing import Conditions, draw, draw_shared
 from di4c_cli.errors import UsageError
 from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
@@ -36,7 +37,9 @@ def train(
     narrate: Narrate = lambda line: None,
 ) -> dict[str, Any]:
     """Train a recipe's teacher, or distil it into its student; the contract's JSON result."""
-    trainer, data = prepare(loaded, role, pick_device(device), name, resume, teacher, progress, narrate)
+    trainer, data = prepare(
+        loaded, role, ranks.join(pick_device(device)), name, resume, teacher, progress, narrate
+    )
     run, started = trainer.run, time.monotonic()
     narrate(f"run {run.path}")
     with owned(run):
@@ -73,8 +76,10 @@ def sample(
     overrides: list[str] | None = None,
 ) -> dict[str, Any]:
     """Few-step samples to files; the contract's JSON result."""
-    found = resolve(source, [*(overrides or []), *([f"sampler.kind={sampler}"] if sampler else [])])
-    settings, where = found.recipe.sample, pick_device(device)
+    where = ranks.join(pick_device(device))
+    given = [*(overrides or []), *([f"sampler.kind={sampler}"] if sampler else [])]
+    found = ranks.agreed(lambda: resolve(source, given))
+    settings = found.recipe.sample
     steps, num = steps or settings.steps, num or settings.num
     seed = settings.seed if seed is None else seed
     house = House.build(found.recipe, found.path)
@@ -89,14 +94,18 @@ def sample(
     plan = plan_of(found.recipe, models, steps, model, teacher_steps, guidance)
     labels, size = wanted.labels(num), batch_size or settings.batch_size
     started = time.monotonic()
-    tokens = draw(house, plan, num, size, seed, where, label=labels, known=wanted.known)
+    tokens = draw_shared(house, plan, num, size, seed, where, label=labels, known=wanted.known)
     seconds = time.monotonic() - started
-    with writing_to(target):
-        files = write(house.codec, tokens, labels, target)
-        if grid and chosen != "png" and house.codec.modality == "image":
-            picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
-            write_grid(house.codec, tokens, picture)
-            files.append(picture)
+
+    def written() -> list[Path]:
+        with writing_to(target):
+            files = write(house.codec, tokens, labels, target)
+            if grid and chosen != "png" and house.codec.modality == "image":
+                picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
+                write_grid(house.codec, tokens, picture)
+                files.append(picture)
+        return files
+
     return {
         "source": found.path,
         "model": model,
@@ -105,7 +114,7 @@ def sample(
         "num": num,
         "seed": seed,
         "seconds": seconds,
-        "files": [str(path) for path in files],
+        "files": [str(path) for path in ranks.by_first(written)],
     }
 
 
@@ -128,8 +137,9 @@ def evaluate(
     progress: Callable[[int, int, dict[str, Any]], None] = lambda done, total, row: None,
 ) -> dict[str, Any]:
     """Teacher, student and hybrid side by side at the same seeds; the contract's JSON result."""
-    found = resolve(source, overrides or [])
-    recipe, where = found.recipe, pick_device(device)
+    where = ranks.join(pick_device(device))
+    found = ranks.agreed(lambda: resolve(source, overrides or []))
+    recipe = found.recipe
     settings, num = recipe.eval, num or recipe.eval.num
     house = House.build(recipe, found.path)
     judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics, where)
@@ -142,20 +152,25 @@ def evaluate(
     if not mixed:
         refuse_mixed(trials)
     label = judge.labels(num)
-    reference = judge.floor(num)  # metrics that do not fit are found here
+    reference = ranks.after_first(lambda: judge.floor(num))  # metrics that do not fit are found here
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)
-    measured = []
-    for done, trial in enumerate(trials):
-        started = time.monotonic()
+    measured = {}
+    mine = range(ranks.rank(), len(trials), ranks.size())
+    for done, number in enumerate(mine):
+        trial, started = trials[number], time.monotonic()
         tokens = draw(trial.house, trial.plan, num, settings.batch_size, trial.seed, where, label=label)
         seconds = time.monotonic() - started
         values = judge.measure(tokens, trial.plan, trial.seed, label)
-        measured.append(Measured(trial.told(num), values, seconds / num))
-        progress(done + 1, len(trials), measured[-1].row)
+        measured[number] = Measured(trial.told(num), values, seconds / num)
+        progress(done + 1, len(mine), measured[number].row)
+    rows = {number: row for found_rows in ranks.gathered(measured) for number, row in found_rows.items()}
     result = {"source": found.path, "reference": reference, "directions": judge.directions}
-    result |= {"judges": judge.judges(), **compared(measured, judge.directions)}
-    with writing_to(report):
-        files = write_report(result, report)
-    return result | {"files": [str(path) for path in files]}
+    result |= {"judges": judge.judges(), **compared([rows[n] for n in sorted(rows)], judge.directions)}
+
+    def written() -> list[Path]:
+        with writing_to(report):
+            return write_report(result, report)
+
+    return result | {"files": [str(path) for path in ranks.by_first(written)]}

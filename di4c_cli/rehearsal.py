@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from di4c_cli import recipe_file
-from di4c_cli.assembly import build_cast, first_segment, rehearse
+from di4c_cli.assembly import build_cast, check_share, first_segment, rehearse
 from di4c_cli.core.component import dump
+from di4c_cli.core.order import num_parts
 from di4c_cli.core.segment import Cast
 from di4c_cli.runs import runs_root
 from di4c_cli.sources import House, built
@@ -16,7 +17,9 @@ from di4c_cli.starting import disk_bytes
 MIB = 2**20
 
 
-def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None) -> dict[str, Any]:
+def dry_run(
+    loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None, processes: int = 1
+) -> dict[str, Any]:
     """Build everything, train nothing.
 
     `activations_mb` is measured: what the losses of one data point keep for the backward pass, with two draws
@@ -27,10 +30,12 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
     data = house.dataset()
     device = torch.device("cpu")
     cast, model, folder, settings = build_cast(loaded, role, house, data, device, teacher)
+    check_share(loaded, role, settings.train.batch_size, processes)
     rehearse(loaded, role, house, cast, settings, data, device)
     space, config = house.process.space, settings.train
-    at_once = -(-config.batch_size // config.accumulate)
-    # weights, gradients, two moments, average
+    parts = num_parts(config.batch_size, config.accumulate, processes)
+    at_once = -(-config.batch_size // parts)
+    # weights, gradients, two moments, average: of one process, where none is in pieces
     weights_mb = 5 * _bytes(model) / MIB
     teacher_mb = _bytes(cast.teacher) / MIB if isinstance(cast.teacher, nn.Module) else 0.0
     rows = at_once * cast.num_latents
@@ -47,7 +52,8 @@ def dry_run(loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = N
         "test_items": len(data.test),
         "steps": config.steps,
         "batch_size": config.batch_size,
-        "accumulate": config.accumulate,
+        "accumulate": parts // processes,
+        "processes": processes,
         "effective_batch": config.batch_size,
         "num_latents": cast.num_latents,
         "rows_at_once": rows,

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from di4c_cli.core import ranks
 from di4c_cli.errors import Interrupted, RunError, UsageError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -32,21 +33,28 @@ def owned(run: RunDirectory) -> Iterator[None]:
     Raises:
         UsageError: another process has it.
     """
-    folder = os.open(run.path, os.O_RDONLY)
+    folder = ranks.by_first(lambda: _locked(run))
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            status = run.status()
-            raise UsageError(
-                f"{run.path}: is still running (process {status.pid} on {status.host})",
-                "stop it first",
-            ) from None
-        except OSError:
-            pass
         yield
     finally:
+        if ranks.first():
+            os.close(folder)
+
+
+def _locked(run: RunDirectory) -> int:
+    """The folder, opened."""
+    folder = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(folder)
+        status = run.status()
+        raise UsageError(
+            f"{run.path}: is still running (process {status.pid} on {status.host})", "stop it first"
+        ) from None
+    except OSError:
+        pass
+    return folder
 
 
 @contextmanager
@@ -55,11 +63,14 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
 
     SIGUSR1 is what a scheduler sends some time before the end (`sbatch --signal=USR1@120`): it too means to
     save and stop, so that the job can be queued anew and resumed.
+
+    On several ranks a second one does nothing: there one Ctrl-C may arrive twice, from the terminal and from
+    who started them.
     """
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
+        if received and number == signal.SIGINT and ranks.size() == 1:
             raise KeyboardInterrupt
         received.append(number)
 
@@ -69,6 +80,16 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Followed(RunDirectory):
+    """The run of the first rank, for the others: they know where it is, and write nothing."""
+
+    def _leave_to_the_first(self, *content: object) -> None:
+        """What they would write, the first rank writes."""
+
+    write_status = write_recipe = write_resolved = append_metrics = log = _leave_to_the_first
+    truncate_metrics = set_aside = _leave_to_the_first
 
 
 @contextmanager

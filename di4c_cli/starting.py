@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from di4c_cli import drift, recipe_file
-from di4c_cli.core import training_state
+from di4c_cli.core import ranks, training_state
 from di4c_cli.core.optimisation import Config
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.errors import CheckpointError, RunError, UsageError
@@ -54,7 +54,7 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
     run, header = trainer.run, trainer.header
     after = recipe_file.resolved(loaded, header["role"], sys.argv) | {"teacher": header["teacher"]}
     with writing_to(run.path):
-        run.remove_half_written()
+        ranks.by_first(run.remove_half_written)
         if resuming:
             continue_from_newest(trainer)
             for difference in drift.changes(run.resolved().get("values", {}), after["values"]):
@@ -75,13 +75,11 @@ def continue_from_newest(trainer: Trainer) -> None:
     """
     run = trainer.run
     damaged: list[tuple[Path, CheckpointError]] = []
-    for folder in reversed(run.checkpoints()):
-        try:
-            trainer.resume(folder)
-        except CheckpointError as error:
-            damaged.append((folder, error))
-        else:
+    for folder in ranks.by_first(lambda: run.checkpoints()[::-1]):
+        found = [error for error in ranks.gathered(_resumed(trainer, folder)) if error]
+        if not found:
             break
+        damaged.append((folder, found[0]))
     else:
         if damaged:
             raise damaged[0][1]
@@ -92,6 +90,15 @@ def continue_from_newest(trainer: Trainer) -> None:
     trainer.forget_old()
     trainer.status.step, trainer.status.elapsed = trainer.step, trainer.elapsed
     _tell(trainer, f"resuming {run.name} at step {trainer.step}")
+
+
+def _resumed(trainer: Trainer, folder: Path) -> CheckpointError | None:
+    """Put a trainer where a checkpoint was; what is wrong with that, if anything."""
+    try:
+        trainer.resume(folder)
+    except CheckpointError as error:
+        return error
+    return None
 
 
 def _tell(trainer: Trainer, line: str) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from di4c_cli import __version__
+from di4c_cli import __version__, launch
 from di4c_cli.cli import console
 from di4c_cli.errors import Di4CError, UsageError
 
@@ -116,7 +116,12 @@ def di4c(
 
 
 def main() -> None:
-    """Run the program; whoever reads stdout may leave early (`| head`)."""
+    """Run the program; whoever reads stdout may leave early (`| head`).
+
+    Of several processes, the first alone has something to say there.
+    """
+    if launch.place()[0]:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, to the end
     try:
         try:
             app(prog_name="di4c")

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from di4c_cli.errors import Di4CError
+from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError
+from di4c_cli.launch import place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,8 +102,15 @@ def narrate(text: str, *, style: str | None = None) -> None:
 
 
 def error(problem: Di4CError) -> None:
-    """The message as it is (an editor finds FILE:LINE at its beginning), the hint behind it."""
-    narrate(str(problem), style="red")
+    """The message as it is (an editor finds FILE:LINE at its beginning), the hint behind it.
+
+    Of several processes the first tells what all of them meet together.
+    """
+    rank, _ = place()
+    if rank == 0:
+        narrate(str(problem), style="red")
+    elif not isinstance(problem, Interrupted | NonFiniteLossError):
+        narrate(f"process {rank}: {problem}", style="red")
 
 
 class Progress:
@@ -113,7 +121,7 @@ class Progress:
 
     def __init__(self, label: str, *, quiet: bool = False, interval: float = 10.0) -> None:
         self.label = label
-        self.quiet = quiet
+        self.quiet = quiet or place()[0] > 0
         self.interval = interval
         self._bar: Bar | None = None
         self._first: tuple[float, int] | None = None  # when it began, and at which step (a resumed run's)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from di4c_cli.cli import arguments, comparison, console
+from di4c_cli.cli import arguments, comparison, console, several
 
 app = typer.Typer(add_completion=False)
 
@@ -63,6 +63,7 @@ def evaluate(
         typer.Option(help="Folder for results.json, results.md and frontier.png.", show_default=False),
     ] = None,
     device: arguments.Device = "auto",
+    nproc: arguments.Nproc = 1,
     quiet: arguments.Quiet = False,
     json: arguments.Json = False,
 ) -> None:
@@ -73,6 +74,10 @@ def evaluate(
     heats = arguments.temperature_list("--temperatures", temperatures)
     finals = arguments.choice_list("--final", final, ("sample", "argmax"))
     dtypes = arguments.choice_list("--dtype", dtype, ("float32", "float64", "bfloat16"))
+
+    if several.wanted(nproc):
+        several.run(nproc, device)
+        return
 
     from di4c_cli import pipeline
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from di4c_cli.cli import arguments, console
+from di4c_cli import launch
+from di4c_cli.cli import arguments, console, several
 
 app = typer.Typer(add_completion=False)
 
@@ -59,10 +60,15 @@ def sample(
         Literal["float32", "float64", "bfloat16"], typer.Option(help="Precision of the network.")
     ] = "float32",
     device: arguments.Device = "auto",
+    nproc: arguments.Nproc = 1,
     quiet: arguments.Quiet = False,
     json: arguments.Json = False,
 ) -> None:
     """Draw samples in a few steps, to files."""
+    if several.wanted(nproc):
+        several.run(nproc, device)
+        return
+
     from di4c_cli import pipeline
 
     with console.Progress(f"sample {source}", quiet=quiet):
@@ -88,7 +94,7 @@ def sample(
     if json:
         console.print_json(result)
         return
-    if not quiet:
+    if not (quiet or launch.place()[0]):
         console.narrate(
             f"{result['num']} samples of the {result['model']} at K = {result['steps']} "
             f"from {result['source']}, seed {result['seed']}: {result['seconds']:.1f} s"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from di4c_cli import launch, shipped
-from di4c_cli.cli import console
+from di4c_cli.cli import console, several
 from di4c_cli.cli.resuming import COMMANDS, recipe_to_resume, run_to_resume
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def execute(request: Request) -> Outcome | None:
-    """Train as requested; None where there was nothing to train (dry run, or left to the monitor)."""
+    """Train as requested; None where this process trained nothing: a dry run, or others did it and told."""
     request = _sorted_out(request)
     _check(request)
     resume, role, recipe = request.resume, request.role, request.recipe
@@ -65,8 +65,12 @@ def execute(request: Request) -> Outcome | None:
         from di4c_cli.rehearsal import dry_run
 
         with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet):
-            facts = dry_run(loaded, request.role, request.teacher)
+            facts = dry_run(loaded, request.role, request.teacher, request.nproc)
         console.print_json(facts) if request.json else console.print_facts(facts)
+        return None
+
+    if several.wanted(request.nproc):
+        several.run(request.nproc, request.device)
         return None
 
     from di4c_cli import pipeline
@@ -107,10 +111,6 @@ def _check(request: Request) -> None:
         raise UsageError(
             f"{command}: which recipe?", f"as in `{command} digits`; `di4c recipes` lists the shipped ones"
         )
-    if request.nproc > 1:
-        raise UsageError(
-            f"--nproc {request.nproc}: more than one process is not available yet", "leave --nproc out"
-        )
     if request.name is not None and request.resume is not None:
         raise UsageError("--name and --resume do not go together", "a resumed run keeps its name")
     if request.teacher is not None and request.resume is not None and not request.allow_drift:
@@ -121,6 +121,10 @@ def _check(request: Request) -> None:
         for flag, given in (("--json", request.json), ("--dry-run", request.dry_run)):
             if given:
                 raise UsageError(f"--monitor and {flag} do not go together", "the monitor needs the terminal")
+        if request.nproc > 1:
+            raise UsageError(
+                "--monitor and --nproc do not go together", "run `di4c monitor` in another terminal"
+            )
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise UsageError(
                 "--monitor needs a terminal", "leave it out, and run `di4c monitor` in a terminal"
@@ -133,8 +137,9 @@ def _load(request: Request, run: RunDirectory | None) -> "LoadedRecipe":
 
     if run is None:
         return recipe_file.load(shipped.find_recipe(request.recipe or ""), request.overrides)
+    quiet = request.quiet or launch.place()[0] > 0 or several.wanted(request.nproc)
     return recipe_to_resume(
-        run, request.recipe, request.overrides, allow_drift=request.allow_drift, quiet=request.quiet
+        run, request.recipe, request.overrides, allow_drift=request.allow_drift, quiet=quiet
     )
 
 

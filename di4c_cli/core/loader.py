@@ -8,6 +8,8 @@ from di4c_cli.core.datasets import Split
 from di4c_cli.core.order import data_indices
 from di4c_cli.core.space import Batch
 
+ALL = slice(None)
+
 
 class Loader:
     """One thread that stays one step ahead: memory-mapped splits read from disk meanwhile.
@@ -15,8 +17,12 @@ class Loader:
     Batches lie in pinned memory where there is a GPU, so that their copies need no waiting.
     """
 
-    def __init__(self, split: Split, batch_size: int, parts: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, parts: int, seed: int, device: torch.device, own: slice = ALL
+    ) -> None:
+        """`own`: those of the parts that this rank computes."""
         self.split, self.batch_size, self.parts, self.seed = split, batch_size, parts, seed
+        self.own = own
         self.device = device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
@@ -25,7 +31,7 @@ class Loader:
         self._thread.shutdown(cancel_futures=True)
 
     def __call__(self, step: int) -> list[Batch]:
-        """The parts of a step's batch, on the device."""
+        """The parts of a step's batch that are this rank's, on the device."""
         ahead, self._ahead = self._ahead, None
         fetched = ahead[1].result() if ahead and ahead[0] == step else self._fetch(step)
         self._ahead = step + 1, self._thread.submit(self._fetch, step + 1)
@@ -33,5 +39,5 @@ class Loader:
 
     def _fetch(self, step: int) -> list[Batch]:
         index = data_indices(len(self.split), self.batch_size, step, self.seed)
-        batches = [self.split[rows] for rows in index.chunk(self.parts)]
+        batches = [self.split[rows] for rows in index.tensor_split(self.parts)[self.own]]
         return [batch.pinned() for batch in batches] if self.device.type == "cuda" else batches

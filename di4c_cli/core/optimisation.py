@@ -18,9 +18,12 @@ class Config(_Config):
     steps: int = Field(1000, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(64, ge=1)
-    """Data points of one optimiser step."""
+    """Data points of one optimiser step, of all processes together."""
     accumulate: int = Field(1, ge=1)
-    """Parts in which a batch is computed; the gradient is that of the whole batch."""
+    """Parts in which a batch is computed, of all processes together (then at least one each); the gradient is
+    that of the whole batch."""
+    shard: bool = False
+    """With several processes: each keeps a piece of weights, average and moments; whole only in a step."""
     rows_at_once: int | None = Field(None, ge=1)
     """Rows (data points times draws of lambda) whose activations are kept, others recomputed; unset: all."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"

@@ -14,6 +14,14 @@ def step_seed(seed: int, step: int, part: int = 0) -> int:
     return (z ^ (z >> 31)) >> 1
 
 
+def num_parts(batch_size: int, accumulate: int, ranks: int) -> int:
+    """Parts in which a batch is computed: at least `accumulate`, equally many on each rank, none empty.
+
+    What a part sees depends on its number alone, not on the rank that has it.
+    """
+    return min(-(-accumulate // ranks), batch_size // ranks) * ranks
+
+
 def data_indices(size: int, batch_size: int, step: int, seed: int) -> Tensor:
     """Which data points step `step` sees: consecutive pieces of one fresh permutation an epoch."""
     position = step * batch_size + torch.arange(batch_size)

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from di4c_cli.core import checkpoints, training_state
+from di4c_cli.core import checkpoints, ranks, training_state
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
 from di4c_cli.core.networks import half_precision, run_as
 from di4c_cli.core.optimisation import Config
-from di4c_cli.core.order import step_seed
+from di4c_cli.core.order import num_parts, step_seed
 from di4c_cli.core.segment import Cast, Segment
+from di4c_cli.core.sharding import Copies, Pieces, fill, held
 from di4c_cli.core.skipping import Skipping, write_batch
 from di4c_cli.core.space import Batch
 from di4c_cli.core.times import Config as Times
@@ -77,8 +78,12 @@ class Trainer:
                 autocast=half_precision(self.config.precision, self.device),
                 compiled=self.config.compile,
             )
-        self.names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        spread = self.config.shard and ranks.size() > 1
+        self.weights = Pieces(self.model) if spread else Copies(self.model)
+        self.names, self.parameters = list(self.weights.trained), list(self.weights.trained.values())
+        self.parts = num_parts(self.config.batch_size, self.config.accumulate, ranks.size())
+        each = self.parts // ranks.size()
+        self.own = slice(ranks.rank() * each, (ranks.rank() + 1) * each)
         self.terms = [(section.kind, section.weight, section.build()) for section in self.losses]
         self.optimizer = torch.optim.AdamW(
             self.parameters,
@@ -107,15 +112,17 @@ class Trainer:
             RunError: a checkpoint could not be written.
         """
         config = self.config
-        loader = Loader(split, config.batch_size, config.accumulate, config.seed, self.device)
+        loader = Loader(split, config.batch_size, self.parts, config.seed, self.device, self.own)
         with closing(loader):
             try:
                 return self._fit(loader, stop)
             except NonFiniteLossError:
                 step = self.skipping.last_step(self.step - 1)
                 facts = {**self.skipping.facts(), "seed": config.seed, "step": step}
+                parts = [part for own in ranks.gathered(loader(step)) for part in own]
                 with suppress(OSError):  # a full disk must not hide the error that is under way
-                    write_batch(self.run.path, loader(step), facts)
+                    if ranks.first():
+                        write_batch(self.run.path, parts, facts)
                 raise
 
     def _fit(self, loader: Loader, stop: Callable[[], int | None]) -> dict[str, Any]:
@@ -134,10 +141,9 @@ class Trainer:
                 row = self._log(rate)
                 mark, mark_step = time.monotonic(), self.step
             if self.preview_every and self.step % self.preview_every == 0 and self.step < config.steps:
-                with self.ema.applied(self.model):
-                    self.preview(self.step)
-            signal = stop()
-            if signal is not None and self.step < config.steps:
+                self._preview()
+            (signal,) = ranks.largest([stop() or 0])
+            if signal and self.step < config.steps:
                 self.status.step, self.status.elapsed = self.step, self.elapsed
                 self.save(self.run.path / f"step-{self.step}", resumable=True)
                 raise Interrupted(
@@ -149,46 +155,71 @@ class Trainer:
                 self.save(self.run.path / f"step-{self.step}", resumable=True)
                 self.forget_old()
         self.save(self.run.final, resumable=False)
-        with self.ema.applied(self.model):
-            self.preview(self.step)
+        self._preview()
         return row
 
+    def _preview(self) -> None:
+        with self.ema.applied(self.model), self.weights.whole():
+            ranks.by_first(lambda: self.preview(self.step))
+
     def optimise(self, parts: Sequence[Batch]) -> None:
-        """One step of the optimiser on a batch in parts."""
+        """One step of the optimiser on a batch in parts, of which this rank has some."""
         config = self.config
         progress = self.step / config.steps
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr.at(self.step, config.steps)
         loss = torch.zeros((), device=self.device)
-        for part, batch in enumerate(parts):
-            seed = step_seed(config.seed, self.step, part)
-            torch.manual_seed(seed)  # dropout
-            generator = torch.Generator(self.device).manual_seed(seed)
-            # Times are drawn on the host, which has to know where the weights of losses are 0.
-            host = generator if self.device.type == "cpu" else torch.Generator().manual_seed(seed)
-            t, s = self.times.sample(len(batch), host, "cpu", step=self.step)
-            batch = batch.told(self.cast.process.space.num_classes, config.label_drop, generator)
-            self._segment = Segment(self.cast, batch, self._sent(t), self._sent(s), generator)
-            total = self._weighted_loss(self._segment, t, progress).sum() / config.batch_size
-            if total.requires_grad:  # not where every weight is 0
-                total.backward()
-            loss = loss + total.detach()
-            self._add("loss", total.detach() * len(parts))
-        limit = config.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        with self.weights.whole():
+            for batch, t, s, generator in self._draws(parts):
+                self._segment = Segment(self.cast, batch, self._sent(t), self._sent(s), generator)
+                total = self._weighted_loss(self._segment, t, progress).sum() / config.batch_size
+                if total.requires_grad:  # not where every weight is 0
+                    total.backward()
+                loss = loss + total.detach()
+                self._add("loss", total.detach() * self.parts)
+            self.weights.reduce()
+        norm = self.weights.clip(config.clip or math.inf)
         self._add("grad_norm", norm)
+        ranks.add_up([loss])  # so that all ranks decide alike
         # Where this is 1, fused AdamW changes nothing: the decision needs no answer on the host.
         self.optimizer.found_inf = self.skipping(self.step, loss, norm)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
 
+    def _draws(self, parts: Sequence[Batch]) -> Iterator[tuple[Batch, Tensor, Tensor, torch.Generator]]:
+        """Each part with its (t, s) on the host, and with the generator of all else that is drawn for it.
+
+        Times are stratified over the whole batch: every rank draws all of them, and takes its own. They are
+        drawn on the host, which has to know where the weights of losses are 0.
+        """
+        config = self.config
+        host = torch.Generator().manual_seed(step_seed(config.seed, self.step))
+        drawn = self.times.sample(config.batch_size, host, "cpu", step=self.step)
+        t, s = (values.tensor_split(self.parts)[self.own] for values in drawn)
+        for number, batch in enumerate(parts):
+            part = self.own.start + number
+            torch.manual_seed(step_seed(config.seed, self.step, part))  # dropout
+            if part == 0 and self.device.type == "cpu":
+                generator = host  # goes on behind the times
+            else:  # not the seed of dropout, or both would be the same numbers
+                generator = torch.Generator(self.device)
+                generator.manual_seed(step_seed(config.seed, self.step, -2 - part))
+            yield (
+                batch.told(self.cast.process.space.num_classes, config.label_drop, generator),
+                t[number],
+                s[number],
+                generator,
+            )
+
     def _sent(self, values: Tensor) -> Tensor:
         return values.to(self.device, non_blocking=True)
 
     def _promote(self) -> None:
         """The student's weights become the teacher's: the next round distils what this one learned."""
-        training_state.same_network(self.model, self.cast.teacher).load_state_dict(self.model.state_dict())
+        training_state.same_network(self.model, self.cast.teacher).load_state_dict(
+            self.weights.gathered(held(self.model))
+        )
         self.run.log(f"step {self.step}: the student is the teacher from here on")
 
     def _weighted_loss(self, segment: Segment, t: Tensor, progress: float) -> Tensor:
@@ -219,14 +250,17 @@ class Trainer:
     def _log(self, samples_per_s: float) -> dict[str, Any]:
         skipped = self.skipping.check(self.run.path)
         row: dict[str, Any] = {"step": self.step, "time": time.time(), "elapsed": self.elapsed}
-        row |= {name: (value / self._counts[name]).item() for name, value in self._sums.items()}
+        sums = {name: value.item() for name, value in self._sums.items()}
+        counts = {name: int(count) for name, count in self._counts.items()}
+        row |= means(ranks.gathered((sums, counts)))
         self._sums.clear()
         self._counts.clear()
         if self.cast.teacher is not None:
-            row |= self._segment.health()
+            with self.weights.whole():
+                row |= ranks.gathered(self._segment.health())[-1]  # of the last part, whoever has it
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         row["samples_per_s"] = samples_per_s
-        row["memory_mb"] = peak_memory_mb(self.device)
+        row["memory_mb"] = max(ranks.gathered(peak_memory_mb(self.device)))
         row |= {"skipped": skipped} if skipped else {}
         row = {name: value for name, value in row.items() if math.isfinite(value)}  # of steps left out
         self._warn(row)
@@ -251,20 +285,31 @@ class Trainer:
     def save(self, folder: Path, *, resumable: bool) -> None:
         """Raises RunError when the disk does not take it; what was there before stays."""
         self.skipping.check(self.run.path)
-        if not all(torch.isfinite(p).all() for p in self.parameters):
+        if ranks.largest([not all(torch.isfinite(p).all() for p in self.parameters)])[0]:
             raise NonFiniteLossError(
                 f"{self.run.path}: weights are not finite at step {self.step}",
                 "lower train.lr; nothing was saved",
             )
+        model, average = (self.weights.gathered(part) for part in (held(self.model), self.ema.shadow))
+        training = self.weights.gathered(self._training_state()) if resumable else None
+        ranks.by_first(lambda: self._write(folder, model, average, training))
+
+    def _write(
+        self,
+        folder: Path,
+        model: dict[str, Tensor],
+        average: dict[str, Tensor],
+        training: dict[str, Tensor] | None,
+    ) -> None:
         try:
             self.run.sync_metrics()  # a machine that stops loses no line that a resume would not write again
             checkpoints.save(
                 folder,
                 config={**self.header, "step": self.step},
-                model=self.model.state_dict(),
-                ema=self.ema.shadow,
+                model=model,
+                ema=average,
                 card=self.card(self.step),
-                training=self._training_state() if resumable else None,
+                training=training,
             )
             self.run.point_to(folder)
         except OSError as error:
@@ -275,7 +320,7 @@ class Trainer:
 
     def forget_old(self) -> None:
         """Keep the newest `keep` checkpoints."""
-        for old in self.run.checkpoints()[: -self.config.keep]:
+        for old in self.run.checkpoints()[: -self.config.keep] if ranks.first() else []:
             with suppress(OSError):
                 self.run.forget(old)
 
@@ -293,13 +338,29 @@ class Trainer:
         Raises:
             CheckpointError: the folder is damaged or belongs to another network.
         """
-        checkpoints.load_weights(self.model, folder, "raw")
-        shadow = checkpoints.read_like(folder, "ema.safetensors", self.ema.shadow)
-        self.ema.shadow = {name: shadow[name].to(self.device) for name in self.ema.shadow}
-        state = checkpoints.read_like(folder, checkpoints.TRAINING, self._training_state())
+        own = held(self.model)
+        fill(own, self._read(folder, "model.safetensors", own))
+        fill(self.ema.shadow, self._read(folder, "ema.safetensors", self.ema.shadow))
+        state = self._read(folder, checkpoints.TRAINING, self._training_state())
         teacher = self.cast.teacher if self.config.promote_every else None
         training_state.unpack(state, self.names, self.parameters, self.optimizer, teacher)
         self.step = int(state["counter/step"])
         self.ema.updates = int(state["counter/ema_updates"])
         self.elapsed = float(state["counter/elapsed"])
         self.skipping.count.fill_(int(state["counter/skipped"]))
+
+    def _read(self, folder: Path, name: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This rank's part of a file that holds the whole of what is like this."""
+        return self.weights.own(checkpoints.read_like(folder, name, self.weights.outline(like)))
+
+
+def means(parts: Sequence[tuple[dict[str, float], dict[str, int]]]) -> dict[str, float]:
+    """The means of figures from the sums and counts of every rank; not all ranks need have all of them.
+
+    What none of them counted, as no step was finite, is left out.
+    """
+    names = dict.fromkeys(name for sums, _ in parts for name in sums)
+    totals = {name: sum(counts.get(name, 0) for _, counts in parts) for name in names}
+    return {
+        name: sum(sums.get(name, 0.0) for sums, _ in parts) / total for name, total in totals.items() if total
+    }

@@ -11,7 +11,7 @@ import pytest
 
 import di4c_cli
 from di4c_cli import recipe_file, shipped
-from di4c_cli.cli import training
+from di4c_cli.cli import several, training
 from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -230,7 +230,7 @@ def test_a_resumed_run_keeps_its_teacher(run, pipeline):
         ("distill toy --qiet", "No such option: --qiet (Possible options: --quiet)"),
         ("distill toy train.stepz=5", "Did you mean 'train.steps'?"),
         ("distill toy trailing", "trailing: not an override"),
-        ("distill toy --nproc 2", "not available yet"),
+        ("distill toy --nproc 2 --device cpu:0", "cpu:0"),
         ("distill toy --nproc 0", "'--nproc'"),
         ("distill toy --device gpu", "'gpu' is none of auto"),
         ("distill toy --name x --resume", "do not go together"),
@@ -442,3 +442,26 @@ def test_a_training_that_fails_at_once_is_told(watched, request_to_watch, capsys
 def test_the_command_behind_the_monitor(request_to_watch):
     expected = "-m di4c_cli distill --quiet --resume= --teacher=t --device=cpu toy train.steps=9"
     assert training._command_line(request_to_watch)[1:] == expected.split()
+
+
+# -- --nproc -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("codes", "cause"),
+    [
+        ({0: 1, 1: -9}, (-9, 1)),  # the killed one, not who misses it
+        ({0: 3, 1: 3}, (3, 0)),
+        ({0: -15, 1: 2}, (2, 1)),  # told to end because of the other
+        ({1: 143}, (143, 1)),
+    ],
+)
+def test_the_exit_code_is_that_of_the_process_that_ended_the_others(codes, cause):
+    assert several._cause(codes) == cause
+
+
+def test_a_process_among_several_starts_no_others(monkeypatch):
+    assert several.wanted(2)
+    assert not several.wanted(1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not several.wanted(2)

@@ -57,7 +57,7 @@ kind = "maskd"
         ("distill digits --device cuda:7", ["--device cuda:7: not ", "use auto or cpu"]),
         ("distill digits --device gpu", ["--device", "'gpu' is none of auto, cpu"]),
         ("distill toy --name a/b", ["--name 'a/b': not a plain name", "use letters"]),
-        ("distill toy --nproc 2", ["--nproc 2", "leave --nproc out"]),
+        ("distill toy --nproc 2 --device cuda:0", ["--device cuda:0", "several processes"]),
         ("distill --resume nothere", ["nothere: no such run", "di4c runs"]),
         ("distill --resume", ["there is no student run yet", "di4c runs"]),
         ("train-teacher toy", ["toy: its teacher is exact, there is nothing to train", "di4c distill"]),
