@@ -16,7 +16,10 @@ def frechet_distance(real: Float[Tensor, "N features"], fake: Float[Tensor, "M f
     import_torchvision()
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=PassThrough(real.shape[1])).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(
+        feature=PassThrough(real.shape[1]),
+        sync_on_compute=False,  # each rank has figures of its own
+    ).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
     return metric.compute().item()

@@ -32,6 +32,7 @@ def kernel_distance(
             feature=PassThrough(real.shape[1]),
             subsets=subsets,
             subset_size=min(subset_size, len(real), len(fake)),
+            sync_on_compute=False,  # each rank has figures of its own
         )
         metric.update(real.double(), real=True)
         metric.update(fake.double(), real=False)
