@@ -21,8 +21,10 @@ from di4c_cli.core.trainer import Trainer
 from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import RecipeError, UsageError
+from di4c_cli.files import writing_to
+from di4c_cli.redaction import redacted
 from di4c_cli.runs import RunDirectory, Status, runs_root
-from di4c_cli.session import Followed, process_identity, writing_to
+from di4c_cli.session import Followed, process_identity
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
 from di4c_cli.starting import disk_bytes, refuse_finished, require_room
 from di4c_cli.writing import write_preview
@@ -83,7 +85,7 @@ def prepare(
             "teacher": teacher,
             "recipe": recipe_file.resolved(loaded)["config"],
         },
-        card=lambda step: model_card(loaded.name, recipe, role, step),
+        card=lambda step: redacted(model_card(loaded.name, recipe, role, step)),
         preview=Previewer(house, models, run, device),
         preview_every=recipe.preview.every,
         progress=progress,

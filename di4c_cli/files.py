@@ -1,10 +1,16 @@
 """Files that are written whole or not at all, and what is cleared away (standard library only)."""
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from di4c_cli.errors import UsageError
+from di4c_cli.errors import RunError, UsageError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
+"""What a disk answers that is full or failing, and no place that is wrong."""
 
 
 def refuse_existing(out: Path) -> None:
@@ -52,3 +58,15 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """What is refused within becomes one line: a failing disk fails the run, else the place is wrong."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in DISK:
+            raise RunError(f"{place}: cannot be written: {reason}", "make room and try again") from error
+        raise UsageError(f"{place}: cannot be written: {reason}", "choose another place") from error

@@ -16,10 +16,11 @@ from di4c_cli.core import ranks
 from di4c_cli.core.samplers import Final, network_calls
 from di4c_cli.drawing import Conditions, draw, draw_shared
 from di4c_cli.errors import UsageError
+from di4c_cli.files import writing_to
 from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory
-from di4c_cli.session import owned, recorded, stop_on_signals, writing_to
+from di4c_cli.session import owned, recorded, stop_on_signals
 from di4c_cli.sources import House, load_models, pick_device, plan_of, resolve
 from di4c_cli.starting import begin
 from di4c_cli.writing import write_grid, writer_for

@@ -1,21 +1,19 @@
 """The process around a run: signals, identity, and the state that status.json must end in."""
 
-import errno
 import fcntl
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from di4c_cli.core import ranks
 from di4c_cli.errors import Interrupted, RunError, UsageError
+from di4c_cli.files import DISK
 from di4c_cli.runs import RunDirectory, Status
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -104,22 +102,10 @@ def recorded(run: RunDirectory, status: Status) -> Iterator[None]:
         with suppress(OSError):  # a full disk must not hide the error that is under way
             run.write_status(status)
             run.log(f"{status.state}: {status.message}")
-        if isinstance(error, OSError) and error.errno in FULL:
-            hint = f"make room, then continue with --resume {run.path}"
+        if isinstance(error, OSError) and error.errno in DISK:
+            hint = f"see to the disk, then continue with --resume {run.path}"
             raise RunError(f"{run.path}: {error.strerror}", hint) from error
         raise
     status.state, status.eta = "finished", 0.0
     run.write_status(status)
     run.log("finished")
-
-
-@contextmanager
-def writing_to(place: Path) -> Iterator[None]:
-    """What the disk refuses within becomes one line: a full one fails the run, else the place is wrong."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in FULL:
-            raise RunError(f"{place}: cannot be written: {reason}", "make room and try again") from error
-        raise UsageError(f"{place}: cannot be written: {reason}", "choose another place") from error

@@ -42,7 +42,7 @@ def bench(
 
     from di4c_cli import recipe_file
     from di4c_cli.bench import bench as measure
-    from di4c_cli.session import writing_to
+    from di4c_cli.files import writing_to
 
     loaded = recipe_file.load(shipped.find_recipe(recipe), overrides or [])
     if out is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError
 from di4c_cli.launch import place
+from di4c_cli.runs import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,11 @@ def can_print(text: str) -> bool:
 
 
 def narrate(text: str, *, style: str | None = None) -> None:
-    """One line on stderr. A reader of stderr who has left is no reason to stop a training run."""
+    """One line on stderr. A reader of stderr who has left is no reason to stop a training run.
+
+    What it quotes may come from a file of somebody else: control characters never reach the terminal.
+    """
+    text = "\n".join(one_line(line) for line in text.split("\n"))
     try:
         if sys.stderr.isatty():
             _console(stderr=True).print(text, style=style, soft_wrap=True)

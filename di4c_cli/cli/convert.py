@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from di4c_cli.cli import arguments, console
-from di4c_cli.session import writing_to
+from di4c_cli.files import writing_to
 
 app = typer.Typer(add_completion=False)
 

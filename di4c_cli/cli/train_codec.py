@@ -8,8 +8,7 @@ import typer
 from di4c_cli import __version__, shipped
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import RecipeError, UsageError
-from di4c_cli.files import refuse_existing
-from di4c_cli.session import writing_to
+from di4c_cli.files import refuse_existing, writing_to
 
 if TYPE_CHECKING:
     from di4c_cli.core.codecs import Fit

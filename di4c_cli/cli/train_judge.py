@@ -7,8 +7,8 @@ import typer
 from di4c_cli import __version__, shipped
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import UsageError
+from di4c_cli.files import writing_to
 from di4c_cli.runs import runs_root
-from di4c_cli.session import writing_to
 
 if TYPE_CHECKING:
     from di4c_cli.core.judges.transformer import Config, Fit

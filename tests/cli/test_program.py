@@ -118,3 +118,12 @@ def test_no_colours_where_they_are_not(env):
     written = on_terminal("distill", **env)
     assert b"which recipe?" in written
     assert b"\x1b[3" not in written
+
+
+@pytest.mark.parametrize(
+    "arguments", [["recipes", "check", "\x1b[2J.toml"], ["distill", "digits", "\x1b]0;a\x07=1"]]
+)
+def test_what_errors_quote_cannot_drive_the_terminal(arguments):
+    result = start(*arguments)
+    assert result.returncode == 2
+    assert "\x1b" not in result.stdout + result.stderr
