@@ -23,6 +23,8 @@ FULL_SIZE = [
     "owt_windowed",
     "sdtt",
 ]  # tests/e2e/test_full_size_recipes.py
+ALIKE = ["mnist_windowed", "shakespeare_windowed", "words_windowed"]
+"""Recipes that go the same ways as others do, for `pytest -m slow`."""
 SECOND = {"shakespeare": "shakespeare_round2"}
 """Recipes whose teacher is the student of another: they follow it."""
 DATA = {
@@ -136,7 +138,14 @@ def test_every_kind_has_one_config_in_its_file():
             assert issubclass(config, base)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in [*FULL_SIZE, *SECOND.values()]])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ALIKE else [])
+        for name in RECIPES
+        if name not in [*FULL_SIZE, *SECOND.values()]
+    ],
+)
 def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tmp_path):
     given = {"prelude": BRIEFLY}
     if name in DATA:

@@ -90,7 +90,7 @@ def saved(trainer: Trainer, code: int) -> bool:
     ("code", "anew"),
     [
         (errno.ENOSPC, False),
-        (errno.EIO, True),
+        pytest.param(errno.EIO, True, marks=pytest.mark.slow),
         pytest.param(errno.ENOSPC, True, marks=pytest.mark.slow),
         pytest.param(errno.EIO, False, marks=pytest.mark.slow),
     ],

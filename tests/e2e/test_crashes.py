@@ -31,7 +31,7 @@ def crashing(program):
 @pytest.mark.parametrize(
     ("line", "kills"),
     [
-        ("train-teacher digits", 6),
+        ("train-teacher digits", 4),
         pytest.param("distill digits", 50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
         pytest.param("train-teacher mnist", 50, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],

@@ -37,7 +37,9 @@ def stopped(program: Program, run: RunDirectory, args: list[str], step: int, num
     return process.returncode, err
 
 
-@pytest.mark.parametrize(("command", "kills"), [("distill", 2), ("train-teacher", 1)])
+@pytest.mark.parametrize(
+    ("command", "kills"), [pytest.param("distill", 2, marks=pytest.mark.slow), ("train-teacher", 1)]
+)
 def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, kills):
     args, name = RUNS[command]
     run = RunDirectory(program.runs / name)

@@ -217,7 +217,8 @@ def test_thousands_of_runs_are_soon_listed_filtered_and_cheap_to_watch(crowd: Pa
             assert isinstance(app.screen, RunsScreen)
             while "3,000 runs" not in screen_text(app):
                 await pilot.pause(0.01)
-            assert own_time(time.monotonic() - began, time.process_time() - used) < 2 * slower()
+            # One measurement, and twice what an idle machine needs.
+            assert own_time(time.monotonic() - began, time.process_time() - used) < 4 * slower()
             used = time.process_time()
             assert "75 of 3,000 runs" in await press(app, pilot, "slash", *"recipe-7", "enter")
             assert time.process_time() - used < 3 * slower()  # some of it are the waits of this test
