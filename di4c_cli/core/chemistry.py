@@ -52,9 +52,8 @@ def properties() -> dict[str, Callable[[Any], float]]:
 def write_drawings(smiles: Sequence[str], path: Path) -> None:
     """One picture of all molecules, each above its string; the place of a string that is none stays empty."""
     _rdkit("Chem.Draw").MolsToGridImage(
-        [read(text) for text in smiles],
+        [read(text) or _rdkit("Chem").Mol() for text in smiles],
         molsPerRow=math.ceil(math.sqrt(len(smiles))),
         subImgSize=TILE,
         legends=list(smiles),
-        maxMols=len(smiles),
     ).save(path)

@@ -22,7 +22,7 @@ class Codec(ABC):
     modality: ClassVar[str]
     """ "image" or "text": which previews make sense, and which metrics."""
     noun: ClassVar[str]
-    """What one sample is, "image", "text" or a kind of text: it chooses file formats, and is a key in them."""
+    """What one sample is, "image", "text" or a kind of text: it chooses file formats and is a key in them."""
 
     @abstractmethod
     def decode(self, tokens: Int[Tensor, "N D"]) -> Any:

@@ -18,7 +18,7 @@ class Config(characters.Config):
     """SMILES strings, a character a position."""
 
     alphabet: str = Field("#()+-.123456=CFHNO[]cno", min_length=1)
-    """The characters in the order of their states, which begin at 1 (0 is the padding); the default is QM9's."""
+    """The characters in the order of their states, which begin at 1 (0 is the padding); by default QM9's."""
 
     def build(self) -> SmilesCodec:
         return SmilesCodec(self.length, self.alphabet)

@@ -19,7 +19,7 @@ class SplitConfig(datasets.Config):
     path: str | None = None
     """The file; $NAMES are of the environment; unset: the one below $DI4C_DATA that the class names."""
     held_out: Literal["test", "valid"] = "test"
-    """The part that is held out: `valid` to choose settings by, with the rows of `test` put away, or `test`."""
+    """What is held out: `valid` to choose settings by, with the rows of `test` put away, or `test`."""
     share: float = Field(0.2, gt=0, lt=0.5)
     """The share of sequences that is held out."""
     seed: int = Field(0, ge=0)

@@ -11,7 +11,7 @@ STRESS = "sequences-protein/hhblits_uniclust_2017_10_5ahw_1_A.a3m"
 
 
 class Config(SplitConfig):
-    """An alignment without its insertions; with no path, universal stress proteins (5ahw) below $DI4C_DATA."""
+    """An alignment without its insertions; with no path, that of stress proteins (5ahw) below $DI4C_DATA."""
 
     def build(self, codec: Codec) -> Dataset:
         """Raises DataError for a file that is missing, or whose rows do not fit the codec."""
