@@ -35,7 +35,7 @@ DATA = {
 FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).glob("*/__init__.py"))]
 
 DNA = [f"{k:070b}".replace("0", "A").replace("1", "C") for k in range(50)]
-PROTEINS = [f"{k:0125b}".replace("0", "-").replace("1", "L") for k in range(50)]
+PROTEINS = [f"{k:030b}".replace("0", "-").replace("1", "L") for k in range(50)]
 
 SMALLER = {
     "digits_gaussian": ["network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
@@ -64,6 +64,9 @@ SMALLER = {
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
         *("student.components=8", "student.start_windows=1000", "metrics.2.num=4"),
     ],
+    "qm9": ["student.components=4", "student.start_rounds=1", "metrics.2.num=10", "metrics.2.num_latents=4"],
+    "dna": ["metrics.1.num=10", "metrics.1.num_latents=4"],
+    "protein": ["codec.length=30", "metrics.1.num=10", "metrics.1.num_latents=4"],
     "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
 """Beyond what is tiny for all of them."""
