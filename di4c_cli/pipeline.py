@@ -23,7 +23,7 @@ from di4c_cli.runs import RunDirectory
 from di4c_cli.session import owned, recorded, stop_on_signals
 from di4c_cli.sources import House, load_models, pick_device, plan_of, resolve
 from di4c_cli.starting import begin
-from di4c_cli.writing import write_grid, writer_for
+from di4c_cli.writing import PICTURES, writer_for
 
 
 def train(
@@ -101,9 +101,9 @@ def sample(
     def written() -> list[Path]:
         with writing_to(target):
             files = write(house.codec, tokens, labels, target)
-            if grid and chosen != "png" and house.codec.modality == "image":
+            if grid and chosen != "png" and (draw_all := PICTURES.get(house.codec.noun)):
                 picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
-                write_grid(house.codec, tokens, picture)
+                draw_all(house.codec, tokens, picture)
                 files.append(picture)
         return files
 

@@ -1,8 +1,9 @@
-"""Samples on disk: png, npz, txt, jsonl, and the previews of a run."""
+"""Samples on disk: png, npz, txt, jsonl, smi, pictures of them all, and the previews of a run."""
 
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from di4c_cli.core import progress
+from di4c_cli.core import chemistry, progress
 from di4c_cli.core._vision import save_grid, save_image
 from di4c_cli.core.codecs import Codec
 from di4c_cli.errors import CheckpointError, UsageError
@@ -33,6 +34,11 @@ def write_grid(codec: Codec, tokens: Tensor, path: Path, columns: int | None = N
         "columns": columns,
         "num": len(tokens),
     }
+
+
+def write_molecules(codec: Codec, tokens: Tensor, path: Path) -> None:
+    """One picture of all molecules."""
+    chemistry.write_drawings(codec.decode(tokens), path)
 
 
 def write_images(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
@@ -59,16 +65,21 @@ def write_npz(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> 
     return [path]
 
 
-def write_txt(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
+def write_txt(
+    codec: Codec, tokens: Tensor, label: Tensor | None, out: Path, suffix: str = ".txt"
+) -> list[Path]:
     """One sample a line, newlines escaped."""
-    path = out if out.suffix == ".txt" else out / "samples.txt"
+    path = out if out.suffix == suffix else out / f"samples{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{one_line(text)}\n" for text in codec.decode(tokens)), encoding="utf-8")
     return [path]
 
 
+write_smi = partial(write_txt, suffix=".smi")
+
+
 def write_jsonl(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
-    """One object a line: index, text (where the data is text), tokens, label."""
+    """One object a line: index, the text under its codec's noun (where the data is text), tokens, label."""
     path = out if out.suffix == ".jsonl" else out / "samples.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = codec.decode(tokens) if codec.modality == "text" else None
@@ -76,7 +87,7 @@ def write_jsonl(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -
         for i, row in enumerate(tokens.tolist()):
             item: dict[str, Any] = {"index": i}
             if texts is not None:
-                item["text"] = texts[i]
+                item[codec.noun] = texts[i]
             item |= {"tokens": row, "label": None if label is None else int(label[i])}
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
     return [path]
@@ -90,21 +101,26 @@ Writer = Callable[[Codec, Tensor, Tensor | None, Path], list[Path]]
 WRITERS: dict[str, dict[str, Writer]] = {
     "image": {"png": write_images, "npz": write_npz, "jsonl": write_jsonl},
     "text": {"txt": write_txt, "jsonl": write_jsonl, "npz": write_npz},
+    "sequence": {"txt": write_txt, "jsonl": write_jsonl, "npz": write_npz},
+    "smiles": {"smi": write_smi, "txt": write_txt, "jsonl": write_jsonl, "npz": write_npz},
 }
+"""By a codec's noun; the first is the default."""
+PICTURES: dict[str, Callable[[Codec, Tensor, Path], Any]] = {"image": write_grid, "smiles": write_molecules}
+"""What `--grid` draws, by a codec's noun."""
 
 
 def writer_for(codec: Codec, name: str | None, out: Path | None) -> tuple[str, Writer]:
-    """The writer of a format: the one named, else the one of `out`'s suffix, else the modality's first.
+    """The writer of a format: the one named, else the one of `out`'s suffix, else the noun's first.
 
     Raises:
         UsageError: this data has no such format.
     """
-    known = WRITERS[codec.modality]
+    known = WRITERS[codec.noun]
     if name is None and out is not None and out.suffix[1:] in known:
         name = out.suffix[1:]
     name = name or next(iter(known))
     if name not in known:
-        raise UsageError(f"--format {name}: not for {codec.modality} data", f"one of {', '.join(known)}")
+        raise UsageError(f"--format {name}: not for {codec.noun} data", f"one of {', '.join(known)}")
     if name == "png" and out is not None and out.suffix == ".png":
         raise UsageError(f"--out {out}: png is one file per image", "give a folder; its grid.png shows all")
     return name, known[name]

@@ -36,6 +36,9 @@ DATA = {
 """What a recipe needs in DI4C_DATA."""
 FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).glob("*/__init__.py"))]
 
+DNA = [f"{k:070b}".replace("0", "A").replace("1", "C") for k in range(50)]
+PROTEINS = [f"{k:030b}".replace("0", "-").replace("1", "L") for k in range(50)]
+
 SMALLER = {
     "digits_gaussian": ["network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
     "digits": ["metrics.5.num=10", "metrics.5.num_latents=4"],
@@ -63,9 +66,23 @@ SMALLER = {
         *("network.width=16", "network.depth=1", "network.heads=2", "network.cond=8"),
         *("student.components=8", "student.start_windows=1000", "metrics.2.num=4"),
     ],
+    "qm9": ["student.components=4", "student.start_rounds=1", "metrics.2.num=10", "metrics.2.num_latents=4"],
+    "dna": ["metrics.1.num=10", "metrics.1.num_latents=4"],
+    "protein": ["codec.length=30", "metrics.1.num=10", "metrics.1.num_latents=4"],
     "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
 """Beyond what is tiny for all of them."""
+SENTENCE = "To be, or not to be: that is the question.\n"
+FILES = {
+    "shakespeare": {"some.txt": SENTENCE * 60},
+    "shakespeare_windowed": {"some.txt": SENTENCE * 60},
+    "qm9": {"some/train.txt": "CCO\nC1CC1\nCC#N\nCCN\n" * 20, "some/test.txt": "smiles\nCCC\nC1CCO1\n"},
+    "dna": {"some.tsv": "sequence\tlabel\n" + "".join(f"{row}\t0\n" for row in DNA)},
+    "protein": {"some.a3m": "".join(f">\n{row}\n" for row in PROTEINS)},
+}
+"""What recipes read in place of their data, which is `dataset.path`."""
+NEEDS = {"qm9": "rdkit"}
+"""Packages of extras."""
 BRIEFLY = """
 from dataclasses import replace
 from di4c_cli.core.metrics import _features
@@ -153,9 +170,14 @@ def test_a_recipe_trains_distils_samples_and_evaluates_by_name(program, name, tm
             pytest.skip(f"{DATA[name]} is not in DI4C_DATA")
         given["DI4C_DATA"] = os.environ["DI4C_DATA"]
     smaller = SMALLER.get(name, [])
-    if name in ("shakespeare", "shakespeare_windowed"):
-        (tmp_path / "some.txt").write_text("To be, or not to be: that is the question.\n" * 60)
-        smaller = [*smaller, f"dataset.path={tmp_path}/some.txt"]
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    for place, content in FILES.get(name, {}).items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(content)
+    if name in FILES:
+        first = Path(next(iter(FILES[name]))).parts[0]
+        smaller = [*smaller, f"dataset.path={tmp_path}/{first}"]
     network = [value for value in smaller if value.startswith(("network.", "codec.", "dataset."))]
     tiny, tiny_teacher = TINY, TINY_TEACHER
     if name == "cifar_small":  # its network has no width

@@ -42,7 +42,7 @@ def sample(
         Literal["png", "npz", "txt", "jsonl", "smi"] | None,
         typer.Option(help="File format; default: by what is sampled.", show_default=False),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Images: all of them in grid.png.")] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="Images, molecules: all of them in grid.png.")] = False,
     label: Annotated[int | None, typer.Option(min=0, help="Class to sample.", show_default=False)] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance weight W.", show_default=False)] = None,
     teacher_steps: Annotated[int, typer.Option(min=0, help="Hybrid: the last calls are the teacher's.")] = 0,

@@ -20,7 +20,9 @@ class Codec(ABC):
     space: StateSpace
     """The states of data, without a mask."""
     modality: ClassVar[str]
-    """ "image" or "text": which file formats and previews make sense."""
+    """ "image" or "text": which previews make sense, and which metrics."""
+    noun: ClassVar[str]
+    """What one sample is, "image", "text" or a kind of text: it chooses file formats and is a key in them."""
 
     @abstractmethod
     def decode(self, tokens: Int[Tensor, "N D"]) -> Any:
@@ -31,6 +33,7 @@ class ImageCodec(Codec):
     """A codec of images of one size."""
 
     modality: ClassVar[str] = "image"
+    noun: ClassVar[str] = "image"
     image_shape: tuple[int, int, int]
     """(C, H, W) of the images, which need not be the grid of tokens."""
 
@@ -43,6 +46,7 @@ class TextCodec(Codec):
     """A codec of running text."""
 
     modality: ClassVar[str] = "text"
+    noun: ClassVar[str] = "text"
     document_end: int | None = None
     """The token between documents, where there is one."""
 

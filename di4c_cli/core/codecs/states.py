@@ -17,6 +17,7 @@ class StateCodec(Codec):
     """A point of S^D is shown as D digits in base S; with more states than digits, as D numbers."""
 
     modality: ClassVar[str] = "text"
+    noun: ClassVar[str] = "text"
 
     def __init__(self, num_dims: int, num_states: int) -> None:
         self.space = StateSpace(shape=(num_dims,), num_states=num_states)
