@@ -21,6 +21,7 @@ from di4c_cli.core.trainer import Trainer
 from di4c_cli.core.training_state import same_network
 from di4c_cli.drawing import draw, every_class
 from di4c_cli.errors import RecipeError, UsageError
+from di4c_cli.redaction import redacted
 from di4c_cli.runs import RunDirectory, Status, runs_root
 from di4c_cli.session import process_identity, writing_to
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
@@ -77,7 +78,7 @@ def prepare(
             "teacher": teacher,
             "recipe": recipe_file.resolved(loaded)["config"],
         },
-        card=lambda step: model_card(loaded.name, recipe, role, step),
+        card=lambda step: redacted(model_card(loaded.name, recipe, role, step)),
         preview=Previewer(house, models, run, device),
         preview_every=recipe.preview.every,
         progress=progress,

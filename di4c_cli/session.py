@@ -14,7 +14,8 @@ from typing import Any
 from di4c_cli.errors import Interrupted, RunError, UsageError
 from di4c_cli.runs import RunDirectory, Status
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
+"""What a disk answers that is full or failing, and no place that is wrong."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -83,8 +84,8 @@ def recorded(run: RunDirectory, status: Status) -> Iterator[None]:
         with suppress(OSError):  # a full disk must not hide the error that is under way
             run.write_status(status)
             run.log(f"{status.state}: {status.message}")
-        if isinstance(error, OSError) and error.errno in FULL:
-            hint = f"make room, then continue with --resume {run.path}"
+        if isinstance(error, OSError) and error.errno in DISK:
+            hint = f"see to the disk, then continue with --resume {run.path}"
             raise RunError(f"{run.path}: {error.strerror}", hint) from error
         raise
     status.state, status.eta = "finished", 0.0
@@ -94,11 +95,11 @@ def recorded(run: RunDirectory, status: Status) -> Iterator[None]:
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """What the disk refuses within becomes one line: a full one fails the run, else the place is wrong."""
+    """What is refused within becomes one line: full or failing disks fail the run, else the place is bad."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in FULL:
+        if error.errno in DISK:
             raise RunError(f"{place}: cannot be written: {reason}", "make room and try again") from error
         raise UsageError(f"{place}: cannot be written: {reason}", "choose another place") from error

@@ -11,6 +11,7 @@ from di4c_cli.core import training_state
 from di4c_cli.core.optimisation import Config
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.errors import CheckpointError, RunError, UsageError
+from di4c_cli.redaction import redacted
 from di4c_cli.runs import RunDirectory
 from di4c_cli.session import writing_to
 
@@ -59,7 +60,7 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
             continue_from_newest(trainer)
             for difference in drift.changes(run.resolved().get("values", {}), after["values"]):
                 run.log(drift.told(difference))
-        run.write_recipe(loaded.text)
+        run.write_recipe(redacted(loaded.text))
         run.write_resolved(after)
         run.write_status(trainer.status)
         run.log(f"{header['role']} of {loaded.name}: {trainer.config.steps} steps on {trainer.device}")

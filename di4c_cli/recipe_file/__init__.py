@@ -22,7 +22,8 @@ from di4c_cli.recipe_file._overrides import Override, defects, merge, parse_over
 from di4c_cli.recipe_file._problems import Source, problem_lines
 from di4c_cli.recipe_file._schema import json_schema as _json_schema
 from di4c_cli.recipe_file._walk import child, contains
-from di4c_cli.runs import RunDirectory
+from di4c_cli.redaction import redacted
+from di4c_cli.runs import RunDirectory, one_line
 
 __all__ = ["parse_override", "to_toml"]
 
@@ -76,7 +77,9 @@ def load_resolved(
     told = {key: entry.get("origin", "default") for key, entry in resolved.get("values", {}).items()}
     for key, origin in origins.items():
         origins[key] = origin if origin == "override" else told.get(key, "default")
-    return LoadedRecipe(recipe, str(resolved.get("recipe", path.stem)), path, text, origins)
+    return LoadedRecipe(
+        recipe, _plain_name(str(resolved.get("recipe", path.stem)), path), path, text, origins
+    )
 
 
 def load_run(run: RunDirectory, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -92,17 +95,17 @@ def from_resolved(resolved: dict[str, Any]) -> Recipe:
 
 
 def resolved(loaded: LoadedRecipe, role: str = "", command: Sequence[str] = ()) -> dict[str, Any]:
-    """The content of resolved.json: every value with its origin, and enough to rebuild the recipe."""
-    config = _plain(loaded.recipe)
+    """The content of resolved.json: every value with its origin, enough to rebuild the recipe; no secrets."""
+    config = redacted(_plain(loaded.recipe))
     leaves = {dotted(key): value for key, value in _leaves(config)}
     return {
         "recipe": loaded.name,
         "role": role,
-        "title": loaded.recipe.title,
+        "title": config.get("title", ""),
         "values": {key: {"value": value, "origin": loaded.origins[key]} for key, value in leaves.items()},
         "config": config,
         "versions": _versions(),
-        "command": list(command),
+        "command": redacted(list(command)),
     }
 
 
@@ -119,6 +122,12 @@ def _check(
         shortened = merge(values, override, Recipe)
         lines = without_entry(lines, override.key) if shortened else lines
     source = Source(Recipe, values, file, lines, overrides)
+    try:
+        json.dumps(values, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise RecipeError(
+            f"{file}: holds half of a character (a lone surrogate)", "write it as UTF-8"
+        ) from None
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -160,6 +169,18 @@ def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
             yield from _leaves(inner, (*key, index))
     else:
         yield key, value
+
+
+def _plain_name(name: str, path: Path) -> str:
+    """The name of a recipe that stands in a file: folders are named after it, so it must be no way elsewhere.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        shown = one_line(name)[:80]
+        raise CheckpointError(f"{path}: {shown!r} is no name of a recipe", "the file was tampered with")
+    return name
 
 
 def _config(resolved: dict[str, Any], path: Path) -> dict[str, Any]:

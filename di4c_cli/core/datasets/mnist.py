@@ -95,11 +95,13 @@ def _read(path: Path, magic: int, shape: tuple[int, ...]) -> UInt8[Tensor, "..."
     Raises:
         DataError: it is missing, damaged, or not of that kind and shape.
     """
+    header = np.array([magic, *shape], dtype=">u4").tobytes()
+    size = len(header) + int(np.prod(shape))
     try:
-        raw = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            raw = file.read(size + 1)  # and no more: a small file can unpack to any size
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}", HINT) from error
-    header = np.array([magic, *shape], dtype=">u4").tobytes()
-    if not raw.startswith(header) or len(raw) != len(header) + int(np.prod(shape)):
+    if not raw.startswith(header) or len(raw) != size:
         raise DataError(f"{path}: not the MNIST file it should be", HINT)
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8)[len(header) :].view(shape)
