@@ -5,6 +5,7 @@ SOAK_SECONDS=3600 pytest -n 0 -m slow -s tests/e2e/test_soak.py
 
 import gc
 import os
+import shutil
 import time
 from contextlib import suppress
 
@@ -43,6 +44,7 @@ def cycle(number: int) -> None:
             pipeline.train(loaded, resume=run, **options)
         run = RunDirectory.resolve(f"digits/{name}")
     assert run.status().state == "finished"
+    shutil.rmtree(run.path)
 
 
 @pytest.mark.slow
@@ -54,7 +56,7 @@ def test_nothing_grows():
         gc.collect()
         memory = process.memory_info().rss / 2**20
         seen.append((time.monotonic() - began, memory, process.num_fds(), process.num_threads()))
-        print("%7.0f s  %7.1f MiB  %3d files  %3d threads" % seen[-1], flush=True)
+        print("{:7.0f} s  {:7.1f} MiB  {:3} files  {:3} threads".format(*seen[-1]), flush=True)
     hours, memory, files, threads = np.array(seen[len(seen) // 3 :]).T
     growth = np.polyfit(hours / 3600, memory, 1)[0] if len(hours) > 1 else 0.0
     print(f"{len(seen)} cycles: {growth:+.1f} MiB an hour, {files[-1] - files[0]:+.0f} files")
