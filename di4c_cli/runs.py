@@ -336,8 +336,9 @@ class RunDirectory:
             fsync(self.metrics_path)
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines after `step`: a resumed run writes them again."""
-        kept = [row for row in self.metrics() if row.get("step", 0) <= step]
+        """Drop the lines after `step`, which a resumed run writes again, and those without a step."""
+        rows = [(row, row.get("step")) for row in self.metrics()]
+        kept = [row for row, at in rows if isinstance(at, int | float) and at <= step]
         write_text_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def remove_half_written(self) -> None:
