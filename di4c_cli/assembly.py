@@ -44,18 +44,22 @@ def prepare(
     """Everything up to the first step; wrong input is found before there is a run directory."""
     recipe = loaded.recipe
 
-    def checked() -> tuple[House, Dataset, Cast, torch.nn.Module, str | None, Any]:
+    def supplied() -> tuple[House, Dataset]:
         house = House.build(recipe, loaded.path)
-        data = house.dataset()
+        return house, house.dataset()
+
+    house, data = ranks.after_first(supplied)
+
+    def checked() -> tuple[Cast, torch.nn.Module, str | None, Any]:
         wanted = teacher or (resume.resolved().get("teacher") if resume else None)
         cast, model, folder, settings = build_cast(loaded, role, house, data, device, wanted)
         check_share(loaded, role, settings.train.batch_size, ranks.size())
         rehearse(loaded, role, house, cast, settings, data, device)
         if resume is not None:
             refuse_finished(resume, role, settings.train.steps)
-        return house, data, cast, model, str(folder.resolve()) if folder else None, settings
+        return cast, model, str(folder.resolve()) if folder else None, settings
 
-    house, data, cast, model, teacher, settings = ranks.after_first(checked)
+    cast, model, teacher, settings = ranks.agreed(checked)
     if resume is None and role == "student":
         generator = torch.Generator().manual_seed(recipe.train.seed)
         ranks.by_first(lambda: recipe.student.fit(model, data, generator, narrate))

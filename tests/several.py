@@ -15,7 +15,7 @@ LIMIT = 100  # seconds
 
 
 def on_ranks(num: int, work: Callable[[int], Any]) -> list[Any]:
-    """What `work(rank)` gives on each rank; of one that exits, its SystemExit, of one that was killed, -signal.
+    """What `work(rank)` gives on each rank; of one that exits its SystemExit, of a killed one -signal.
 
     Ranks meet when `work` calls `ranks.join`.
     """

@@ -30,7 +30,7 @@ DIGITS_TEACHER = [
 
 
 def train(role="student", recipe="toy", *overrides, resume=None, name=None, stop=None, kill=None, **several):
-    """A short run in float64, of this rank among others or alone; `stop`, `kill`: (rank, step) of a signal."""
+    """A short run in float64, of this rank or alone; `stop`, `kill`: (rank, step) of a signal."""
     section = "teacher.train" if role == "teacher" else "train"
     settings = {"steps": STEPS, "log_every": 1, "save_every": 20, **several}
     given = [f"{section}.{key}={json.dumps(value)}" for key, value in settings.items()]
