@@ -46,9 +46,13 @@ def prepare(
     """Everything that can be found wrong before there is a run directory, and then an empty one."""
     recipe = loaded.recipe
 
-    def checked() -> tuple[House, Dataset, Cast, torch.nn.Module, str | None, Any, bool]:
+    def supplied() -> tuple[House, Dataset]:
         house = House.build(recipe, loaded.path)
-        data = house.dataset()
+        return house, house.dataset()
+
+    house, data = ranks.after_first(supplied)
+
+    def checked() -> tuple[Cast, torch.nn.Module, str | None, Any, bool]:
         wanted = teacher or (resume.resolved().get("teacher") if resume else None)
         cast, model, folder, settings = build_cast(loaded, role, house, data, device, wanted)
         check_share(loaded, role, settings.train.batch_size, ranks.size())
@@ -58,9 +62,9 @@ def prepare(
             refuse_finished(resume, role, settings.train.steps)
         room = disk_bytes(settings.train, model, cast.teacher, there=saved)
         require_room(resume.path if resume else runs_root(), room)
-        return house, data, cast, model, str(folder.resolve()) if folder else None, settings, saved > 0
+        return cast, model, str(folder.resolve()) if folder else None, settings, saved > 0
 
-    house, data, cast, model, teacher, settings, saved = ranks.after_first(checked)
+    cast, model, teacher, settings, saved = ranks.agreed(checked)
     if role == "student" and not saved:  # also of a run that was stopped before its first checkpoint
         generator = torch.Generator().manual_seed(recipe.train.seed)
         ranks.by_first(lambda: recipe.student.fit(model, data, generator, narrate))

@@ -36,7 +36,8 @@ def run(nproc: int, device: str) -> None:
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our processes tell what is wrong
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    before = {number: signal.signal(number, _Forward()) for number in (signal.SIGINT, signal.SIGTERM)}
+    forward = _Forward()
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     # Signals would make the agent give the processes 30 s, and then kill them in the middle of saving.
     options = ["--standalone", f"--nproc-per-node={nproc}", "--signals-to-handle=SIGHUP"]
     arguments = parse_args([*options, "-m", "di4c_cli"])
@@ -44,6 +45,8 @@ def run(nproc: int, device: str) -> None:
     try:
         run_together(arguments)
     except ChildFailedError as error:
+        if forward.killed:
+            raise typer.Exit(128 + signal.SIGINT) from None
         code, rank = _cause({rank: failure.exitcode for rank, failure in error.failures.items()})
         if code > 0:
             raise typer.Exit(code) from None
@@ -68,12 +71,13 @@ class _Forward:
     """Hands signals on to the processes that were started."""
 
     def __init__(self) -> None:
-        self.once = False
+        self.once = self.killed = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         children = psutil.Process().children()
         if not children:  # none yet
             raise SystemExit(128 + number)
+        self.killed = self.once and number == signal.SIGINT
         for child in children:
-            child.send_signal(signal.SIGKILL if self.once and number == signal.SIGINT else number)
+            child.send_signal(signal.SIGKILL if self.killed else number)
         self.once = True

@@ -55,8 +55,11 @@ class Copies:
         """Scale the gradient down to a norm of at most `limit`; the norm before."""
         return torch.nn.utils.clip_grad_norm_(list(self.trained.values()), limit)
 
-    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors from those that the ranks hold: weights, averages or the optimiser's, by name."""
+    def gathered(self, tensors: Mapping[str, Tensor], *, everywhere: bool = False) -> dict[str, Tensor]:
+        """Whole tensors from those that the ranks hold: weights, averages or the optimiser's, by name.
+
+        On the first rank; elsewhere too if asked, else what is there is of no use.
+        """
         return dict(tensors)
 
     def own(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -131,11 +134,13 @@ class Pieces(Copies):
         torch.nn.utils.clip_grads_with_norm_(self.trained.values(), limit, norm)
         return norm
 
-    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
+    def gathered(self, tensors: Mapping[str, Tensor], *, everywhere: bool = False) -> dict[str, Tensor]:
+        found = dict(tensors)
         for key, value in tensors.items():
-            rows = self._rows_of(key, value)
-            found[key] = value if rows is None else ranks.stacked(value, self._most(rows), rows)
+            if (rows := self._rows_of(key, value)) is not None:
+                whole = ranks.stacked(value, self._most(rows), rows)
+                if everywhere or ranks.first():  # one at a time on the device, which has no room for all
+                    found[key] = whole.cpu()
         return found
 
     def own(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -218,7 +218,7 @@ class Trainer:
     def _promote(self) -> None:
         """The student's weights become the teacher's: the next round distils what this one learned."""
         training_state.same_network(self.model, self.cast.teacher).load_state_dict(
-            self.weights.gathered(held(self.model))
+            self.weights.gathered(held(self.model), everywhere=True)
         )
         self.run.log(f"step {self.step}: the student is the teacher from here on")
 
