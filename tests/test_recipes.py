@@ -68,7 +68,10 @@ SMALLER = {
     ],
     "qm9": ["student.components=4", "student.start_rounds=1", "metrics.2.num=10", "metrics.2.num_latents=4"],
     "dna": ["metrics.1.num=10", "metrics.1.num_latents=4"],
-    "protein": ["codec.length=30", "metrics.1.num=10", "metrics.1.num_latents=4"],
+    "protein": [
+        *("codec.length=30", "student.window=[30]", "student.components=4", "student.start_rounds=1"),
+        *("metrics.1.num=10", "metrics.1.num_latents=4"),
+    ],
     "cifar_small": ["network.channels=8", "network.features=8", "codec.height=8", "codec.width=8"],
 }
 """Beyond what is tiny for all of them."""

@@ -188,7 +188,8 @@ def test_molecules_are_those_that_rdkit_reads(chemistry, spelled):
         alike = [z.sort().values.repeat_interleave(n) for z, n in ((ours, 4), (real, 5))]
         assert found[f"{name}_distance"] == pytest.approx((alike[0] - alike[1]).abs().mean().item())
     floor = figures(molecule_metrics.Config(), data, codec, data.test.x_0, plan=None)
-    assert (floor["valid"], floor["novel"], floor["logp_distance"]) == (1, 1, 0)
+    assert (floor["valid"], floor["novel"]) == (1, 1)
+    assert floor["logp_distance"] > 0  # beside training molecules
 
 
 def test_a_collapsed_and_a_copying_generator_of_molecules_are_exposed(chemistry, spelled):

@@ -32,9 +32,10 @@ def of_molecules(molecules: list[object]) -> dict[str, Float[Tensor, " n"]]:
     }
 
 
-@lru_cache(maxsize=2)
-def held_out(dataset: Dataset, codec: Codec, num: int) -> dict[str, Float[Tensor, " n"]]:
-    texts = codec.decode(spread(dataset.test, num).x_0)
+@lru_cache(maxsize=4)
+def of_real(dataset: Dataset, codec: Codec, num: int, *, trained: bool) -> dict[str, Float[Tensor, " n"]]:
+    """The properties of as many real molecules, spread evenly over the training split or the held-out one."""
+    texts = codec.decode(spread(dataset.train if trained else dataset.test, num).x_0)
     return of_molecules([m for m in map(chemistry.read, texts) if m is not None])
 
 
@@ -64,7 +65,8 @@ class Molecules:
         training = known(trial.dataset, trial.codec)
         novel = torch.zeros_like(valid)
         novel[valid.bool()] = torch.tensor([name not in training for name in names]).double()
-        real = held_out(trial.dataset, trial.codec, len(found))
+        # The floor's samples are held-out themselves: it tells how far training molecules are from them.
+        real = of_real(trial.dataset, trial.codec, len(found), trained=trial.plan is None)
         ours = of_molecules(molecules) if molecules else {name: torch.zeros(1) for name in PROPERTIES}
         return {
             "valid": PerItem.mean(valid),
