@@ -40,6 +40,9 @@ def append_metrics(run, row):
     append(run, row)
 RunDirectory.append_metrics = append_metrics
 """
+A_FAILING_DISK = AT_A_LOG_LINE.replace("ENOSPC", "EIO").replace(
+    "No space left on device", "Input/output error"
+)
 LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
 
 
@@ -50,9 +53,10 @@ LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_0
         (SAFETENSORS_OWN.format(files=3 * 2 + 2), 2),
         (AT_THE_RENAME.format(saves=1), 1),
         (AT_A_LOG_LINE.format(lines=15), 3),
+        (A_FAILING_DISK.format(lines=15), 3),
         (LARGEST_FILE, 0),
     ],
-    ids=["write", "write by safetensors", "rename", "log line", "file size limit"],
+    ids=["write", "write by safetensors", "rename", "log line", "failing disk", "file size limit"],
 )
 def test_a_full_disk_costs_at_most_the_newest_steps(program, uninterrupted, prelude, saved):
     run = RunDirectory(program.runs / "toy/student-1")
@@ -68,6 +72,24 @@ def test_a_full_disk_costs_at_most_the_newest_steps(program, uninterrupted, prel
         program.ok("sample", run.path, "--num", 2)
     program.ok("distill", "--resume", "latest")
     assert_same_run(run, uninterrupted("distill"))
+
+
+LITTLE_ROOM = """
+import shutil, collections
+usage = collections.namedtuple("usage", "total used free")
+shutil.disk_usage = lambda path: usage(10**9, 10**9, 50_000)
+"""
+
+
+def test_room_is_looked_for_before_there_is_a_run(program):
+    outcome = program(*DISTILL, "network.width=64", "train.keep=30", prelude=LITTLE_ROOM)
+    assert outcome.code == 1
+    (complaint,) = outcome.complaint
+    assert "0 MB are free, and the checkpoints of this run need" in complaint
+    assert "lower train.keep" in complaint
+    assert not program.runs.exists()
+    facts = program.ok(*DISTILL, "--dry-run", "--json").json
+    assert 0 < facts["disk_mb"] < 10
 
 
 def test_a_finished_model_survives_its_successor_s_failure(program):

@@ -71,7 +71,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(program, uninterr
     assert_same_run(run, uninterrupted("distill"))
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(program, uninterrupted, number, exit_code):
     run = RunDirectory(program.runs / "toy/student-1")
     code, err = stopped(program, run, DISTILL, random.randrange(10, STEPS // 2), number)
@@ -81,11 +83,49 @@ def test_a_signal_saves_and_says_how_to_go_on(program, uninterrupted, number, ex
     status, newest = run.status(), run.checkpoints()[-1]
     assert status.state == "interrupted"
     assert newest.name == f"step-{status.step}"
+    assert (run.path / "latest").read_text(encoding="utf-8") == f"{newest.name}\n"
     assert not run.final.exists()
     program.ok("distill", f"--resume={run.path}")
     # the line being averaged at the stop begins anew, so only the weights are compared
     assert differing(run.final, uninterrupted("distill").final) == []
     assert [row["step"] for row in run.metrics()] == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
+
+
+def test_two_processes_never_write_one_run(program):
+    """The lock holds whatever status.json says, and is gone with its process."""
+    run = RunDirectory(program.runs / "toy/student-1")
+    with program.started(*DISTILL[:2], *DISTILL[2:], "train.steps=100000") as process:
+        wait_for(run, process, 10)
+        status = run.status()
+        assert program("distill", "--resume", "latest").code == 2  # as status.json says
+        status.state = "interrupted"
+        run.write_status(status)
+        outcome = program("distill", "--resume", "latest")
+        assert outcome.code == 2
+        assert f"is still running (process {process.pid} on " in outcome.complaint[-1]
+        process.kill()
+        process.wait()
+    step = run.status().step
+    program.ok("distill", "--resume", "latest", f"train.steps={step + 50}")
+
+
+def test_a_student_that_starts_from_data_does_so_again(program):
+    """Killed before its first checkpoint, it has only the recipe to begin with."""
+    small = [
+        "student.start_rounds=2",
+        "student.components=4",
+        "student.start_windows=64",
+        "train.steps=20",
+        "train.batch_size=8",
+    ]
+    small += ["train.log_every=5", "preview.every=0", "metrics=[]"]
+    program.ok("distill", "digits_windowed", *small, "--name", "whole", "--teacher", "digits")
+    kill = KILL_AT_30.replace("30", "10")
+    line = ["distill", "digits_windowed", *small, "--name", "halved", "--teacher", "digits"]
+    assert program(*line, prelude=kill).code == -signal.SIGKILL
+    program.ok("distill", "--resume", "digits_windowed/halved")
+    folders = [program.runs / "digits_windowed" / name / "final" for name in ("whole", "halved")]
+    assert differing(*folders) == []
 
 
 def test_a_second_ctrl_c_stops_at_once(program):
