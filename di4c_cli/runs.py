@@ -11,22 +11,23 @@ Standard library only: the monitor reads runs without torch.
 """
 
 import json
-import math
 import os
 import re
-import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
 from di4c_cli.files import fsync, remove, write_text_atomic
+from di4c_cli.status import STALE_AFTER as STALE_AFTER
+from di4c_cli.status import Status as Status
+from di4c_cli.status import age as age
+from di4c_cli.status import one_line as one_line
 
 ROLES = ("teacher", "student")
-STALE_AFTER = 60.0  # seconds without a heartbeat before a "running" run counts as stale
 _BEFORE_STATUS = {"recipe.toml", "resolved.json"}  # what is written before a directory counts as a run
 _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest figures are looked for
 
@@ -34,81 +35,6 @@ _LAST_LINES = 2**14  # bytes from the end of metrics.jsonl in which the newest f
 def runs_root() -> Path:
     """The folder that holds all run directories: $DI4C_RUNS, else ./checkpoints."""
     return Path(os.environ.get("DI4C_RUNS") or "checkpoints")
-
-
-def one_line(text: str) -> str:
-    """Text from outside as it may reach a terminal: no control characters, no line breaks."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "·" for c in text)
-
-
-def age(moment: float) -> str:
-    """How long ago that was: `12 s`, `5 min`, `3 h` or `2 d`."""
-    seconds = max(0.0, time.time() - moment)
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-@dataclass(kw_only=True)
-class Status:
-    """What status.json says. `eta` and `elapsed` in seconds, `started` and `heartbeat` in Unix time."""
-
-    state: str = "running"  # running | finished | interrupted | failed
-    recipe: str = ""
-    role: str = ""
-    step: int = 0
-    steps: int = 0
-    pid: int = 0
-    host: str = ""
-    started: float = 0.0
-    heartbeat: float = 0.0
-    elapsed: float = 0.0
-    eta: float | None = None
-    message: str = ""
-
-    @classmethod
-    def of(cls, content: dict[str, Any]) -> "Status":
-        """From the content of a file: what does not fit its field reads as if it were missing."""
-        known = {
-            field.name: _fitting(content[field.name], field.default)
-            for field in fields(cls)
-            if field.name in content
-        }
-        return cls(**known)
-
-    @property
-    def visible_state(self) -> str:
-        """`state`, or "stale" for a run that says it is running but has stopped breathing."""
-        if self.state != "running":
-            return self.state
-        if time.time() - self.heartbeat > STALE_AFTER:
-            return "stale"
-        if self.host == socket.gethostname() and 0 < self.pid < 2**31 and not _alive(self.pid):
-            return "stale"
-        return "running"
-
-
-def _fitting(value: Any, default: Any) -> Any:
-    """The value if it is of the kind of `default` (None: a number), else the default."""
-    if isinstance(default, str):
-        return one_line(value) if isinstance(value, str) else default
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return default
-    try:
-        return int(value) if isinstance(default, int) else float(value) if math.isfinite(value) else default
-    except (OverflowError, ValueError):  # not finite, or too large for a float
-        return default
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _within(folder: str) -> list[str]:

@@ -62,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     lines = key_lines(text)
     parsed = parse_overrides(overrides)
     recipe, origins = _check(values, [*defects(values, parsed), *parsed], file, lines)
-    return LoadedRecipe(recipe, path.stem, path, text, origins)
+    return LoadedRecipe(recipe, _plain_name(path.stem, path), path, text, origins)
 
 
 def load_resolved(
@@ -172,14 +172,14 @@ def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
 
 
 def _plain_name(name: str, path: Path) -> str:
-    """The name of a recipe that stands in a file: folders are named after it, so it must be no way elsewhere.
+    """The name of a recipe: folders are called after it, so it must be no way elsewhere.
 
     Raises:
-        CheckpointError: it is one.
+        RecipeError: it is one.
     """
     if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
         shown = one_line(name)[:80]
-        raise CheckpointError(f"{path}: {shown!r} is no name of a recipe", "the file was tampered with")
+        raise RecipeError(f"{path}: {shown!r} is no name of a recipe", "runs are called after it: rename it")
     return name
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+from pathlib import Path
 
 import pytest
 from program import TINY, Program
@@ -98,6 +99,12 @@ def test_names_that_lead_elsewhere(beside, checkpoint, name):
 def test_kinds_are_no_paths(program, line, told):
     (complaint,) = refused(program, "distill", "digits", line)
     assert told in complaint
+
+
+def test_a_recipe_file_whose_name_leads_elsewhere(program):
+    (program.home / "...toml").write_text((Path("recipes") / "toy.toml").read_text(), encoding="utf-8")
+    (complaint,) = refused(program, "distill", "...toml", *TINY, "network.depth=2")
+    assert "'..' is no name of a recipe" in complaint
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", "-x", "a b"])
