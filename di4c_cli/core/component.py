@@ -32,7 +32,7 @@ def kinds(folder: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
 
 
-def config_class(folder: str, kind: str) -> type[Config]:
+def config_class(folder: str, kind: object) -> type[Config]:
     """The `Config` of one kind; imports that file only.
 
     Raises:
