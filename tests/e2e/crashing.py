@@ -78,11 +78,14 @@ class Crashing:
         draw, finished = random.Random(seed), list[RunDirectory]()
         while kills:
             code, run = self.attempt(f"killed-{len(finished)}", _death(draw, seconds, operations))
-            if code == 0:  # before its time came
+            kills -= code != 0
+            if code == 0 or _all_written(run):  # before its time came, or on its way out
                 finished.append(run)
-            else:
-                kills -= 1
         return [*finished, self.attempt(f"killed-{len(finished)}", "")[1]]
+
+
+def _all_written(run: RunDirectory) -> bool:
+    return RunDirectory.is_run(run.path) and run.status().state == "finished"
 
 
 def _death(draw: random.Random, seconds: float, operations: int) -> str:
