@@ -13,10 +13,12 @@ from di4c_cli import recipe_file
 from di4c_cli.assembly import Narrate, Progress, prepare
 from di4c_cli.comparing import Measured, compared
 from di4c_cli.core import ranks
+from di4c_cli.core.hand_over import handed_over
 from di4c_cli.core.samplers import Final, network_calls
 from di4c_cli.drawing import Conditions, draw, draw_shared
 from di4c_cli.errors import UsageError
 from di4c_cli.files import writing_to
+from di4c_cli.handing_over import hand_over
 from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory
@@ -47,13 +49,16 @@ def train(
         begin(trainer, loaded, resuming=resume is not None)
         with stop_on_signals() as stop, recorded(run, trainer.status):
             row = trainer.fit(data.train, stop)
-    return {
+    result = {
         "run": str(run.path),
         "checkpoint": str(run.final),
         "step": trainer.step,
         "seconds": time.monotonic() - started,
         "final": {key: value for key, value in row.items() if key not in ("step", "time")},
     }
+    if role == "student" and loaded.recipe.hand_over is not None:
+        result["hand_over"] = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device))
+    return result
 
 
 def sample(
@@ -90,7 +95,8 @@ def sample(
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
     target = Path(out) if out else Path("samples") / f"{found.name}-{model}-{steps}"
     chosen, write = writer_for(house.codec, format, target)
-    needed = {found.role, "teacher" if teacher_steps else found.role}
+    asks_teacher = teacher_steps or handed_over(found.recipe.sampler.by_teacher, steps)
+    needed = {found.role, "teacher" if asks_teacher else found.role}
     models = load_models(found, house, where, needed=needed, weights=weights, dtype=dtype)
     plan = plan_of(found.recipe, models, steps, model, teacher_steps, guidance)
     labels, size = wanted.labels(num), batch_size or settings.batch_size

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from di4c_cli.core.component import Config, section
 from di4c_cli.core.guidance import Config as Guidance
+from di4c_cli.core.hand_over import Config as HandOver
 from di4c_cli.core.optimisation import Config as Train
 from di4c_cli.core.times import Config as Times
 
@@ -105,6 +106,8 @@ class Recipe(Config):
     """The distillation's loss terms."""
     train: Train = Train()
     """The distillation's optimisation."""
+    hand_over: HandOver | None = None
+    """Whether, and how, the student is weighed against its teacher call by call at the end."""
     sample: SampleSettings = SampleSettings()
     """Defaults of `di4c sample`."""
     preview: PreviewSettings = PreviewSettings()

@@ -13,6 +13,7 @@ from di4c_cli.core import checkpoints, processes
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.hand_over import handed_over
 from di4c_cli.core.networks import networks_of
 from di4c_cli.core.samplers import Plan, Sampler
 from di4c_cli.errors import CheckpointError, RecipeError, UsageError
@@ -266,23 +267,27 @@ def plan_of(
 ) -> Plan:
     """The sampling plan of `teacher`, `student` or `hybrid` at K steps.
 
-    `guidance` is a weight in place of the recipe's.
+    A student hands over to its teacher where its sampler says so; a hybrid's last `teacher_steps` calls are
+    the teacher's. `guidance` is a weight in place of the recipe's.
 
     Raises:
         CheckpointError: a model that the plan calls is not at hand.
         RecipeError: the sampler cannot make that plan.
     """
     leading = models.teacher if model == "teacher" else models.student
+    by_teacher: Collection[int] = range(steps - teacher_steps, steps)
+    if model == "student":
+        by_teacher = handed_over(recipe.sampler.by_teacher, steps)
     for name, needed in (
-        ("teacher", model == "teacher" or teacher_steps > 0),
+        ("teacher", model == "teacher" or len(by_teacher) > 0),
         ("student", model != "teacher"),
     ):
         if needed and getattr(models, name) is None:
-            raise CheckpointError(
-                f"{model}: the {name} is not at hand", "its checkpoint was moved or removed, or never made"
-            )
+            lost = "its checkpoint was moved or removed, or never made"
+            alone = "; sampler.by_teacher=[] does without" if model == "student" and name == "teacher" else ""
+            raise CheckpointError(f"{model}: the {name} is not at hand", lost + alone)
     try:
-        plan = recipe.sampler.plan(steps, leading, models.teacher, teacher_steps)
+        plan = recipe.sampler.plan(steps, leading, models.teacher, by_teacher)
     except ValueError as error:
         raise RecipeError(f"sampler: {error}") from error
     scale = recipe.guidance.scale if guidance is None else guidance

@@ -21,6 +21,7 @@ COMMANDS = {
     "distill": "distill",
     "train-codec": "train_codec",
     "train-judge": "train_judge",
+    "hand-over": "hand_over",
     "convert": "convert",
     "sample": "sample",
     "eval": "evaluate",

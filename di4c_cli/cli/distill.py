@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from di4c_cli.cli import arguments, comparison, console, training
+from di4c_cli.cli.hand_over import print_calls
 from di4c_cli.runs import RunDirectory
 
 app = typer.Typer(add_completion=False)
@@ -62,6 +63,8 @@ def distill(
         console.print_json(result)
         return
     training.report(result)
+    if "hand_over" in result:
+        print_calls(result["hand_over"])
     if "evaluation" in result:
         comparison.print_comparison(result["evaluation"])
     for path in result["previews"]:

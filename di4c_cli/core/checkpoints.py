@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from di4c_cli import shipped
 from di4c_cli.core.checkpoint_header import FORMAT, header_text, read_config
 from di4c_cli.errors import CheckpointError
-from di4c_cli.files import fsync, remove
+from di4c_cli.files import fsync, remove, write_text_atomic
 from di4c_cli.runs import runs_root
 
 __all__ = ["read_config"]
@@ -82,6 +82,15 @@ def save(
         raise
     with suppress(OSError):  # the new folder is in its place: what is left of the old one harms nobody
         remove(before)
+
+
+def restate(folder: Path, config: dict[str, Any]) -> None:
+    """Replace config.json of a checkpoint, whole or not at all; the weights stay, and so do their hashes.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there stays.
+    """
+    write_text_atomic(folder / "config.json", header_text(config))
 
 
 def require_room(place: Path, nbytes: int) -> None:

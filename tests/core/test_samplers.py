@@ -261,11 +261,11 @@ class Certain:
 def test_plans_and_hybrids(kind):
     settings = config_class("samplers", kind)()
     model, teacher = Certain(), Certain()
-    plan = settings.plan(4, model, teacher, teacher_steps=1)
+    plan = settings.plan(4, model, teacher, by_teacher=[3])
     assert [call.denoiser for call in plan] == [model, model, model, teacher]
     assert [(call.t, call.s) for call in plan] == [(1.0, 0.75), (0.75, 0.5), (0.5, 0.25), (0.25, 0.0)]
     assert all(call.denoiser is model for call in settings.plan(4, model, teacher))
-    assert all(call.denoiser is teacher for call in settings.plan(2, model, teacher, teacher_steps=2))
+    assert all(call.denoiser is teacher for call in settings.plan(2, model, teacher, by_teacher=range(2)))
 
 
 def test_the_last_call_draws_or_takes_the_mode():

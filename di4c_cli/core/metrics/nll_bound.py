@@ -31,24 +31,38 @@ def nll_bound(
     num_latents: int,
     label: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """One estimate of the bound for each x_0, nats.
+    """One estimate of the bound for each x_0, nats: the sum of what the calls cost (`call_nats`)."""
+    return call_nats(plan, process, x_0, chain, latents, num_latents, label).sum(1)
+
+
+def call_nats(
+    plan: Plan,
+    process: ForwardProcess,
+    x_0: Int[Tensor, "B D"],
+    chain: torch.Generator,
+    latents: torch.Generator,
+    num_latents: int,
+    label: Int[Tensor, " B"] | None = None,
+) -> Float[Tensor, "B K"]:
+    """The bound's terms, one for each x_0 and call, nats.
 
     Args:
         chain: draws the noisy states; models that share its seed are compared on the same paths.
         latents: draws lambda.
     """
-    x_t = process.sample_prior(len(x_0), chain, x_0.device)
-    nats = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
+    x_t, nats = process.sample_prior(len(x_0), chain, x_0.device), []
     for call in plan:
         t = torch.full((len(x_0),), call.t, dtype=torch.float64, device=x_0.device)
         law = call.denoiser.law(x_t, t, label, generator=latents, num_latents=num_latents)
         if call.s == 0:
-            return nats - law.log_joint(x_0[:, None])[:, 0]
+            nats.append(-law.log_joint(x_0[:, None])[:, 0])
+            return torch.stack([term.double() for term in nats], 1)
         s = torch.full_like(t, call.s)
         x_s = process.sample_posterior(x_0, x_t, t, s, chain)
-        nats += log_posterior(process, x_0, x_t, x_s, t, s) - law.log_step(
-            process, x_t, x_s[:, None], t, s
-        ).squeeze(1)
+        nats.append(
+            log_posterior(process, x_0, x_t, x_s, t, s)
+            - law.log_step(process, x_t, x_s[:, None], t, s).squeeze(1)
+        )
         x_t = x_s
     raise ValueError("a plan ends at s = 0")
 

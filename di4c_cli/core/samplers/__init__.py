@@ -4,7 +4,7 @@ A file `<kind>.py` holds `Config(samplers.Config)` with `build(process) -> Sampl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.denoiser import Alternating, Denoiser, ProductDenoiser
+from di4c_cli.core.hand_over import HandedOver
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers._kept import Cached, FixedLatent, once_each
@@ -83,6 +84,8 @@ class Config(_Config, ABC):
     """Time of the last of K calls: linspace(1, t_last, K), then 0 (the paper: 0.01); unset: K equal steps."""
     latent: Literal["fresh", "fixed"] = "fresh"
     """Lambda for each sample: new at every call (the paper), or one for the whole run."""
+    by_teacher: list[HandedOver] = Field([], max_length=64)
+    """Calls of a student's run that its teacher makes, by number of steps: `di4c hand-over` finds them."""
     compile: bool = False
     """Compile the networks for `sample` and `eval` (CUDA graphs on a GPU): pays off over many batches."""
     cache: bool = False
@@ -100,16 +103,19 @@ class Config(_Config, ABC):
         return [1 - span * k / (steps - 1) for k in range(steps)] + [0.0]
 
     def plan(
-        self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0
+        self,
+        steps: int,
+        model: Denoiser,
+        teacher: Denoiser | None = None,
+        by_teacher: Collection[int] = (),
     ) -> Plan:
-        """K calls by `model`, the last `teacher_steps` of them by the teacher (hybrid).
+        """K calls by `model`, those numbered in `by_teacher` (from 0) by the teacher.
 
         Raises:
             ValueError: `cache` where calls would differ.
         """
         times = self.times(steps)
-        last = [teacher] * teacher_steps if teacher is not None else []
-        denoisers = [model] * (steps - len(last)) + last
+        denoisers = [teacher if teacher is not None and k in by_teacher else model for k in range(steps)]
         for denoiser in denoisers if self.cache else []:
             latent = self.latent == "fresh" and not isinstance(denoiser, ProductDenoiser)
             if latent or getattr(denoiser, "sees_time", True):

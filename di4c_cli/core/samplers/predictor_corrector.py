@@ -1,5 +1,7 @@
 """Predictor-corrector tau-leaping (tauLDR, Section 4.4): leaps that keep q_t, between those that lower t."""
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -45,10 +47,14 @@ class Config(samplers.Config):
         return PredictorCorrector(process)
 
     def plan(
-        self, steps: int, model: Denoiser, teacher: Denoiser | None = None, teacher_steps: int = 0
+        self,
+        steps: int,
+        model: Denoiser,
+        teacher: Denoiser | None = None,
+        by_teacher: Collection[int] = (),
     ) -> Plan:
         calls: list[Call] = []
-        for call in super().plan(steps, model, teacher, teacher_steps):
+        for call in super().plan(steps, model, teacher, by_teacher):
             calls.append(call)
             if 0 < call.s <= self.correct_below:
                 leap = self.corrector_length * (call.t - call.s)

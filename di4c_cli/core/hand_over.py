@@ -1,0 +1,63 @@
+"""Who makes each call of a sampling run: the student, or its teacher where the student fell behind.
+
+The bound on the held-out NLL is a sum over calls, along paths that no model has a say in
+(`metrics/nll_bound`), so that each call has a price of its own with either model in it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from di4c_cli.core.component import Config as _Config
+
+
+class Config(_Config):
+    """How it is found out, at the end of a distillation, who makes each call."""
+
+    steps: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32], min_length=1, max_length=64)
+    """Numbers of steps K that are looked at; any other K goes by the nearest of them."""
+    num: int = Field(200, ge=2)
+    """Held-out items."""
+    num_latents: int = Field(64, ge=1)
+    """Draws of lambda for each item and call: with few of them the student looks worse than it is."""
+
+
+ERRORS = 2.0
+"""How many standard errors behind its teacher a student must be, or the choice would follow noise."""
+
+
+class HandedOver(_Config):
+    """The calls of a run of so many steps that are the teacher's."""
+
+    steps: int = Field(ge=1)
+    """K, the number of calls."""
+    calls: list[int] = Field(min_length=1)
+    """The teacher's, counted from 0 (t = 1)."""
+
+
+def behind(student: Float[Tensor, "N K"], teacher: Float[Tensor, "N K"], errors: float = ERRORS) -> list[int]:
+    """The calls in which the student costs more than its teacher on the same N points, beyond chance.
+
+    Args:
+        student: nats of each point and call; `teacher` those of the same points on the same paths.
+        errors: standard errors of the mean difference that it must exceed.
+    """
+    worse = student - teacher
+    if len(worse) < 2:
+        return []
+    error = worse.std(0) / math.sqrt(len(worse))
+    return torch.nonzero(worse.mean(0) > errors * error).flatten().tolist()
+
+
+def handed_over(table: Sequence[HandedOver], steps: int) -> list[int]:
+    """The teacher's calls of a run of K steps, by the entry whose number of steps is nearest in scale."""
+    if not table:
+        return []
+    nearest = min(table, key=lambda entry: abs(math.log(entry.steps / steps)))
+    mine = {call for call in nearest.calls if call < nearest.steps}
+    return [call for call in range(steps) if call * nearest.steps // steps in mine]

@@ -1,0 +1,45 @@
+"""Calls are handed over where the student is behind beyond chance, at any number of steps."""
+
+import pytest
+import torch
+
+from di4c_cli.core.hand_over import HandedOver, behind, handed_over
+
+
+def test_only_what_exceeds_two_standard_errors_counts():
+    noise = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]  # of mean 0
+    teacher = torch.zeros(101, 4, dtype=torch.float64)
+    error = noise.std().item() / 101**0.5
+    shifts = torch.tensor([1.9 * error, 2.1 * error, -5 * error, 0.0])
+    assert behind(noise + shifts, teacher) == [1]
+    assert behind(noise + shifts, teacher, errors=1.8) == [0, 1]
+
+
+def test_paths_are_shared_so_what_both_pay_does_not_blur_the_difference():
+    both = 100 * torch.randn(50, 1, generator=torch.Generator().manual_seed(0))
+    assert behind(both + 0.1 + torch.linspace(0, 0.01, 50)[:, None], both) == [0]
+
+
+def test_one_item_tells_nothing():
+    assert behind(torch.ones(1, 3), torch.zeros(1, 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "calls"),
+    [
+        (8, [6, 7]),  # as stated
+        (16, [12, 13, 14, 15]),  # the same stretch of time
+        (6, [5]),
+        (4, [3]),
+        (1, []),
+    ],
+)
+def test_other_numbers_of_steps_go_by_the_nearest(steps, calls):
+    assert handed_over([HandedOver(steps=8, calls=[6, 7, 99])], steps) == calls
+
+
+def test_the_nearest_in_scale():
+    table = [HandedOver(steps=4, calls=[0]), HandedOver(steps=32, calls=[*range(24, 32)])]
+    assert handed_over(table, 10) == [0, 1, 2]
+    assert handed_over(table, 12) == [9, 10, 11]
+    assert handed_over([], 12) == []
