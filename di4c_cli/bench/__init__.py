@@ -45,9 +45,7 @@ def bench(
     recipe, where = loaded.recipe, pick_device(device)
     steps = steps or recipe.sample.steps
     subject = Subject.build(loaded, where)
-    dtype = half_precision(recipe.train.precision, where) or torch.float32
-    compiled = recipe.train.compile or recipe.sampler.compile
-    runner = Runner(where, repeats, batch_sizes is not None, compiled, dtype, narrate)
+    runner = runner_of(subject, repeats, batch_sizes is not None, narrate)
     if kinds := foreign(recipe.losses):
         runner.skip(STEP + DENSE, None, f"no dense form of the losses {', '.join(kinds)}")
     step = Step(subject.student, recipe.train)
@@ -62,23 +60,42 @@ def bench(
             lambda group=group, size=size: runner.measure(size, group.calls, group.foreseen),
         )
         progress(done + 1, len(sizes), {})
-    return {
-        "recipe": loaded.name,
-        "device": str(where),
-        "device_name": device_name(where),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "dtype": str(dtype).removeprefix("torch."),
-        "compiled": {"training": recipe.train.compile, "sampling": recipe.sampler.compile},
-        "weights": "fresh",
-        "data": "random",
+    return described(loaded.name, subject, runner) | {
         "steps": steps,
-        "num_latents": subject.cast.num_latents,
-        "rows": runner.json(),
         "ratios": ratios(runner, sizes),
         "roofline": roofline(runner, sizes),
         "fits": fits(recipe, where) if fit else [],
+    }
+
+
+def runner_of(subject: Subject, repeats: int | None, patient: bool, narrate: Callable[[str], None]) -> Runner:
+    """What measures a recipe's models as they are run."""
+    recipe = subject.recipe
+    dtype = half_precision(recipe.train.precision, subject.device) or torch.float32
+    compiled = recipe.train.compile or recipe.sampler.compile
+    return Runner(subject.device, repeats, patient, compiled, dtype, narrate)
+
+
+def described(name: str, subject: Subject, runner: Runner) -> dict[str, Any]:
+    """What was measured and where, and the rows; the sections of other measurements are empty."""
+    recipe = subject.recipe
+    return {
+        "recipe": name,
+        "device": str(subject.device),
+        "device_name": device_name(subject.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "dtype": str(runner.dtype).removeprefix("torch."),
+        "compiled": {"training": recipe.train.compile, "sampling": recipe.sampler.compile},
+        "weights": "fresh",
+        "data": "random",
+        "num_latents": subject.cast.num_latents,
+        "rows": runner.json(),
         "skipped": runner.skipped,
+        "ratios": [],
+        "roofline": None,
+        "fits": [],
+        "savings": [],
     }
 
 

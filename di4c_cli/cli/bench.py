@@ -9,9 +9,15 @@ import typer
 from di4c_cli import shipped
 from di4c_cli.cli import arguments, console
 from di4c_cli.errors import UsageError
+from di4c_cli.figures import LETTERS, Setting, varied
 from di4c_cli.files import write_text_atomic
 
 app = typer.Typer(add_completion=False)
+
+SAVINGS = """\
+A student's run of K calls beside the teacher's shortest that is as good, by {evaluation}.
+>: none that was evaluated is as good; against the longest, the saving is a lower bound. at 2K: against twice
+the steps, whatever the figure. overhead: against as many steps, that is, of a call (bar: 5 %)."""
 
 
 @app.command(cls=arguments.RecipeCommand, epilog="di4c bench digits --batch-sizes 1,64 --out bench.json")
@@ -20,7 +26,11 @@ def bench(
     overrides: arguments.Overrides = None,
     batch_sizes: Annotated[
         str | None,
-        typer.Option(metavar="B,B,...", help="Default: 1,8,64, as far as that is quick.", show_default=False),
+        typer.Option(
+            metavar="B,B,...",
+            help="Default: 1,8,64, with --quality 1,4,16,64,256; as far as that is quick.",
+            show_default=False,
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Sampling steps K; default: the recipe's.", show_default=False)
@@ -28,6 +38,22 @@ def bench(
     repeats: Annotated[
         int | None,
         typer.Option(min=1, help="Rounds of timing; default: some seconds' worth.", show_default=False),
+    ] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIGURE",
+            help="Instead: what a student's runs save, at this figure of an evaluation.",
+            show_default=False,
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --quality: a results.json; default: the newest student's.",
+            show_default=False,
+        ),
     ] = None,
     fit: Annotated[
         bool, typer.Option("--fit", help="Also how a step's time and memory grow with L, B, D and S.")
@@ -37,11 +63,18 @@ def bench(
     quiet: arguments.Quiet = False,
     json: arguments.Json = False,
 ) -> None:
-    """Measure speed and memory: forward passes, sampling, a distillation step."""
+    """Measure speed and memory: forward passes, sampling, a distillation step; or what a student saves."""
     sizes = arguments.number_list("--batch-sizes", batch_sizes, at_least=1)
+    if quality is not None and (fit or steps):
+        raise UsageError(
+            f"--quality {quality}: --steps and --fit are of other measurements", "leave them out"
+        )
+    if quality is None and evaluation is not None:
+        raise UsageError(f"--evaluation {evaluation}: which figure of it?", "add --quality FIGURE")
 
     from di4c_cli import recipe_file
     from di4c_cli.bench import bench as measure
+    from di4c_cli.bench.savings import savings
     from di4c_cli.files import writing_to
 
     loaded = recipe_file.load(shipped.find_recipe(recipe), overrides or [])
@@ -51,16 +84,17 @@ def bench(
         if out.is_dir():
             raise UsageError(f"--out {out}: a folder", "give a file")
     with console.Progress(f"bench {loaded.name}", quiet=quiet) as progress:
-        result = measure(
-            loaded,
-            batch_sizes=sizes,
-            steps=steps,
-            repeats=repeats,
-            fit=fit,
-            device=device,
-            progress=progress,
-            narrate=progress.narrate,
-        )
+        common: dict[str, Any] = {
+            "batch_sizes": sizes,
+            "repeats": repeats,
+            "device": device,
+            "progress": progress,
+            "narrate": progress.narrate,
+        }
+        if quality is None:
+            result = measure(loaded, steps=steps, fit=fit, **common)
+        else:
+            result = savings(loaded, quality, overrides=overrides or [], evaluation=evaluation, **common)
     if out is not None:
         with writing_to(out):
             write_text_atomic(out, json_format.dumps(result, indent=1) + "\n")
@@ -74,10 +108,11 @@ def bench(
 
 def _print(result: dict[str, Any]) -> None:
     """Everything for the eye."""
+    steps = f"K = {result['steps']}, " if "steps" in result else ""
     compiled = "".join(f", {what} compiled" for what, done in result["compiled"].items() if done)
     print(
         f"{result['recipe']} on {result['device']} ({result['device_name']}), {result['threads']} threads, "
-        f"{result['dtype']}{compiled}, K = {result['steps']}, L = {result['num_latents']}; "
+        f"{result['dtype']}{compiled}, {steps}L = {result['num_latents']}; "
         "fresh weights and random data, which do not matter for speed"
     )
     columns = {
@@ -99,10 +134,37 @@ def _print(result: dict[str, Any]) -> None:
             for row in result["ratios"]
         ]
         console.print_table(["dense / ours", "B", *names], rows, numbers=["B", *names])
+    if result["savings"]:
+        _print_savings(result)
     if result["roofline"]:
         print(_roofline_line(result["roofline"]))
     for fit in result["fits"]:
         print(_fit_line(fit))
+
+
+def _print_savings(result: dict[str, Any]) -> None:
+    """A line for each run of the student and batch size."""
+    figure, parts = result["savings"][0]["figure"], varied(Setting.of(row) for row in result["savings"])
+    bound = {True: "", False: "> "}
+    columns = {
+        "K": lambda row: row["student_steps"],
+        figure: lambda row: console.brief(row["student_value"]),
+        "teacher's K": lambda row: f"{bound[row['reached']]}{row['teacher_steps']}",
+        f"its {figure}": lambda row: console.brief(row["teacher_value"]),
+        "B": lambda row: row["batch_size"],
+        "ms": lambda row: _figure(row["student_ms"]),
+        "teacher's ms": lambda row: _figure(row["teacher_ms"]),
+        "saving": lambda row: f"{bound[row['reached']]}{_times(row['saving'])}",
+        "at 2K": lambda row: _times(row["saving_at_2k"]),
+        "overhead": lambda row: "" if row["overhead"] is None else f"{100 * row['overhead']:.1f} %",
+    }
+    rows = [
+        [*Setting.of(row).cells(parts), *(cell(row) for cell in columns.values())]
+        for row in result["savings"]
+    ]
+    letters = [LETTERS[part] for part in parts]
+    console.print_table([*letters, *columns], rows, numbers=[*letters, *columns])
+    print(SAVINGS.format(evaluation=result["evaluation"]))
 
 
 def _figure(value: float) -> str:
