@@ -1,5 +1,6 @@
 """Wall-clock times of calls taken in turn: whatever slows the machine down hits all of them alike."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,10 +14,15 @@ ENOUGH = 10.0  # seconds after which any number will
 
 
 def in_turn(calls: Mapping[str, Call], device: torch.device, rounds: int | None) -> dict[str, list[float]]:
-    """Milliseconds of every call, in `rounds` rounds; None: in 3 to 30, and long calls in fewer."""
+    """Milliseconds of every call, in `rounds` rounds; None: in 3 to 30, and long calls in fewer.
+
+    Every round has an order of its own: what always came behind the same large call would find its cache cold.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order, orders = list(calls.items()), random.Random(0)
     for _ in range(rounds or MOST):
-        for name, call in calls.items():
+        orders.shuffle(order)
+        for name, call in order:
             if rounds is not None or not _known_well(times[name]):
                 times[name].append(milliseconds(call, device))
     return times
