@@ -16,7 +16,7 @@ ENOUGH = 10.0  # seconds after which any number will
 def in_turn(calls: Mapping[str, Call], device: torch.device, rounds: int | None) -> dict[str, list[float]]:
     """Milliseconds of every call, in `rounds` rounds; None: in 3 to 30, and long calls in fewer.
 
-    Every round has an order of its own: what always came behind the same large call would find its cache cold.
+    Every round has an order of its own: behind the same large call, one would always find a cold cache.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     order, orders = list(calls.items()), random.Random(0)
