@@ -213,6 +213,36 @@ def test_foreign_and_damaged_files(tmp_path, content, told):
     assert "\n" not in str(problem.value)
 
 
+def gflop(recipe, *overrides, tmp_path, guidance=(None,)):
+    """Work of each run, for an evaluation from elsewhere at these guidance weights."""
+    file = tmp_path / "r.json"
+    rows = [
+        row | ({} if w is None else {"guidance": w}) | {"steps": k}
+        for w in guidance
+        for k in (1, 2)
+        for row in (ROW, TEACHERS)
+    ]
+    file.write_text(json.dumps(WHOLE | {"source": "elsewhere", "rows": rows}))
+    loaded = recipe_file.load(shipped.find_recipe(recipe), overrides)
+    found = savings(loaded, "tv", evaluation=file, batch_sizes=[2], repeats=1, device="cpu")
+    return {row["what"]: row["gflop"] for row in found["rows"]}
+
+
+def test_guided_runs_take_both_calls(tmp_path):
+    small = ("network.width=16", "network.depth=1", "network.heads=2")
+    work = gflop("mnist_tokens", *small, tmp_path=tmp_path, guidance=[0.0, 2.0])
+    for model in ("teacher", "student"):
+        assert work[f"{model}, K = 1, w = 2"] == 2 * work[f"{model}, K = 1, w = 0"] > 0
+
+
+def test_calls_that_a_student_hands_over_are_the_teacher_s(tmp_path):
+    """The toy's teacher is exact: it has no network."""
+    alone = gflop("toy", *TINY[:2], tmp_path=tmp_path)
+    both = gflop("toy", *TINY[:2], "sampler.by_teacher=[{steps=2,calls=[1]}]", tmp_path=tmp_path)
+    assert both["student, K = 1"] == alone["student, K = 1"] > alone["teacher, K = 1"]
+    assert both["student, K = 2"] < alone["student, K = 2"]
+
+
 @pytest.mark.parametrize(("place", "told"), [("nothere", "No such file"), (".", "Is a directory")])
 def test_a_file_that_is_none(tmp_path, place, told):
     with pytest.raises(CheckpointError, match=told):
