@@ -13,6 +13,9 @@ from di4c_cli.cards import model_card
 from di4c_cli.core import checkpoints, ranks
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
+from di4c_cli.core.held_out import NUM as HELD_OUT
+from di4c_cli.core.held_out import HeldOut
+from di4c_cli.core.order import num_parts
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.students import init_from
@@ -95,6 +98,7 @@ def prepare(
         progress=progress,
         narrate=narrate,
         device=device,
+        held_out=held_out(cast, settings, data, device),
     )
     if ranks.size() > 1:
         narrate(told_share(settings.train.batch_size, trainer.parts, ranks.size()))
@@ -226,6 +230,15 @@ def first_segment(cast: Cast, settings: Any, data: Dataset, device: torch.device
     few = min(2, cast.num_latents)
     small = replace(cast, num_latents=few, teacher_draws=min(few, cast.teacher_draws))
     return Segment(small, batch, t, s, generator), few
+
+
+def held_out(cast: Cast, settings: Any, data: Dataset, device: torch.device) -> HeldOut:
+    """Some held-out data, looked at as many points at a time as a part of a training batch has."""
+    points = spread(data.test, HELD_OUT).to(device)
+    points = points.told(cast.process.space.num_classes, 0.0, torch.Generator(device))
+    parts = num_parts(settings.train.batch_size, settings.train.accumulate, ranks.size())
+    at_once = max(1, settings.train.batch_size // parts)
+    return HeldOut(cast.process, points, settings.times, cast.num_latents, at_once)
 
 
 class Previewer:

@@ -5,7 +5,7 @@
         status.json     state, pid, heartbeat, step  metrics.jsonl   one JSON object a line
         log.txt         narration                    samples/step-N/ previews
         step-N/         resumable checkpoint         final/          the finished model
-        latest          the name of the newest       non-finite/     a batch that ended the run
+        latest, best    names of checkpoints         non-finite/     a batch that ended the run
 
 Standard library only: the monitor reads runs without torch.
 """
@@ -275,9 +275,9 @@ class RunDirectory:
             replaced = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
             remove(path) if replaced.exists() else path.rename(replaced)
 
-    def point_to(self, checkpoint: Path) -> None:
-        """Name the newest checkpoint in the file `latest`, for people and scripts: no command follows it."""
-        write_text_atomic(self.path / "latest", f"{checkpoint.name}\n")
+    def point(self, name: str, checkpoint: Path) -> None:
+        """Name a checkpoint in the file `latest` or `best`, for people and scripts: no command follows it."""
+        write_text_atomic(self.path / name, f"{checkpoint.name}\n")
 
     def forget(self, checkpoint: Path) -> None:
         """Remove a checkpoint, under another name first: a killed writer leaves no half of one."""

@@ -27,9 +27,9 @@ def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
 
 
 def disk_bytes(config: Config, model: nn.Module, teacher: object, there: int = 0) -> int:
-    """What checkpoints take beyond the `there` on the disk: those kept, one being written, the final one."""
+    """What checkpoints take beyond the `there` on the disk: kept, best, being written, and the final one."""
     promoted = teacher if config.promote_every else None
-    written = min(config.keep + 1, (config.steps - 1) // config.save_every)
+    written = min(config.keep + 2, (config.steps - 1) // config.save_every)
     resumable, final = training_state.nbytes(model, promoted)
     return max(0, written - there) * resumable + final
 
@@ -88,7 +88,7 @@ def continue_from_newest(trainer: Trainer) -> None:
         run.set_aside(folder)
         _tell(trainer, f"warning: {error.message}; set aside as {folder.name}.damaged, going back further")
     run.truncate_metrics(trainer.step)
-    trainer.forget_old()
+    ranks.by_first(trainer.keeper.forget_old)
     trainer.status.step, trainer.status.elapsed = trainer.step, trainer.elapsed
     _tell(trainer, f"resuming {run.name} at step {trainer.step}")
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from di4c_cli.core import checkpoints, ranks, training_state
 from di4c_cli.core.datasets import Split
 from di4c_cli.core.ema import EMA
+from di4c_cli.core.held_out import HeldOut
+from di4c_cli.core.keeping import Keeper
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
 from di4c_cli.core.networks import half_precision, run_as
@@ -28,7 +30,7 @@ from di4c_cli.core.skipping import Skipping, write_batch
 from di4c_cli.core.space import Batch
 from di4c_cli.core.times import Config as Times
 from di4c_cli.core.watch import LambdaWatch, SpikeWatch
-from di4c_cli.errors import Interrupted, NonFiniteLossError, RunError
+from di4c_cli.errors import Interrupted, NonFiniteLossError
 from di4c_cli.runs import RunDirectory, Status
 
 HEARTBEAT = 15.0  # seconds: slow steps must not look like a dead run
@@ -68,6 +70,8 @@ class Trainer:
     progress: Callable[[int, int, dict[str, Any]], None]
     narrate: Callable[[str], None]
     device: torch.device
+    held_out: HeldOut | None = None
+    """By what checkpoints are compared; None: no one of them is the best."""
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
@@ -93,6 +97,7 @@ class Trainer:
             fused=True,
         )
         self.ema = EMA(self.model, self.config.ema)
+        self.keeper = Keeper(self.run, self.header, self.card, self.config.keep)
         self.step = 0
         self.elapsed = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -153,7 +158,7 @@ class Trainer:
                 )
             if self.step % config.save_every == 0 and self.step < config.steps:
                 self.save(self.run.path / f"step-{self.step}", resumable=True)
-                self.forget_old()
+                ranks.by_first(self.keeper.forget_old)
         self.save(self.run.final, resumable=False)
         self._preview()
         return row
@@ -290,39 +295,18 @@ class Trainer:
                 f"{self.run.path}: weights are not finite at step {self.step}",
                 "lower train.lr; nothing was saved",
             )
+        nats = self._held_out()
         model, average = (self.weights.gathered(part) for part in (held(self.model), self.ema.shadow))
         training = self.weights.gathered(self._training_state()) if resumable else None
-        ranks.by_first(lambda: self._write(folder, model, average, training))
+        ranks.by_first(lambda: self.keeper.save(folder, self.step, model, average, training, nats))
 
-    def _write(
-        self,
-        folder: Path,
-        model: dict[str, Tensor],
-        average: dict[str, Tensor],
-        training: dict[str, Tensor] | None,
-    ) -> None:
-        try:
-            self.run.sync_metrics()  # a machine that stops loses no line that a resume would not write again
-            checkpoints.save(
-                folder,
-                config={**self.header, "step": self.step},
-                model=model,
-                ema=average,
-                card=self.card(self.step),
-                training=training,
-            )
-            self.run.point_to(folder)
-        except OSError as error:
-            raise RunError(
-                f"{folder}: cannot save the checkpoint: {error.strerror or error}",
-                f"make room, then continue with --resume {self.run.path}",
-            ) from error
-
-    def forget_old(self) -> None:
-        """Keep the newest `keep` checkpoints."""
-        for old in self.run.checkpoints()[: -self.config.keep] if ranks.first() else []:
-            with suppress(OSError):
-                self.run.forget(old)
+    def _held_out(self) -> float | None:
+        """What the averaged weights, which are sampled from, make of held-out data."""
+        if self.held_out is None:
+            return None
+        measure = self.held_out
+        with self.ema.applied(self.model), self.weights.whole():
+            return ranks.by_first(lambda: measure(self.cast.student))
 
     # -- resume ------------------------------------------------------------------------------
 

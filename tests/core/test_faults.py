@@ -82,7 +82,7 @@ def saved(trainer: Trainer, code: int) -> bool:
     except RunError as error:
         said = str(error)
         return not ("\n" not in said and os.strerror(code) in said and "--resume" in said)
-    trainer.forget_old()
+    trainer.keeper.forget_old()
     return True
 
 
