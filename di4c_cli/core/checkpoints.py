@@ -120,8 +120,8 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: damaged (its hash is not the one in config.json)", "use another checkpoint of the run"
         )
-    try:
-        return load_file(path)
+    try:  # read, not mapped: mapped tensors die with a file that is cut short, and leave a trace each
+        return load_file(path, backend="pread")
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
 

@@ -148,7 +148,7 @@ def _digest(items: Batch, codec: ImageCodec) -> str:
 def _load(classifier: Classifier, path: Path) -> bool:
     """Whether the cache held the weights; a damaged file counts as none."""
     try:
-        classifier.load_state_dict(load_file(path))
+        classifier.load_state_dict(load_file(path, backend="pread"))
     except (OSError, SafetensorError, RuntimeError):
         return False
     return True
