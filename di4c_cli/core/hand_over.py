@@ -21,7 +21,7 @@ class Config(_Config):
 
     steps: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32], min_length=1, max_length=64)
     """Numbers of steps K that are looked at; any other K goes by the nearest of them."""
-    num: int = Field(200, ge=2)
+    num: int = Field(400, ge=2)
     """Held-out items."""
     num_latents: int = Field(64, ge=1)
     """Draws of lambda for each item and call: with few of them the student looks worse than it is."""
@@ -41,17 +41,26 @@ class HandedOver(_Config):
 
 
 def behind(student: Float[Tensor, "N K"], teacher: Float[Tensor, "N K"], errors: float = ERRORS) -> list[int]:
-    """The calls in which the student costs more than its teacher on the same N points, beyond chance.
+    """The calls, one after the other, in which the student loses most to its teacher, if beyond chance.
+
+    A loss is spread over neighbouring calls, each of which alone would drown in the noise: it is sought as
+    the span of the largest sum.
 
     Args:
         student: nats of each point and call; `teacher` those of the same points on the same paths.
-        errors: standard errors of the mean difference that it must exceed.
+        errors: standard errors of the mean loss that it must exceed.
     """
-    worse = student - teacher
-    if len(worse) < 2:
+    worse = (student - teacher).double()
+    N, K = worse.shape
+    if N < 2:
         return []
-    error = worse.std(0) / math.sqrt(len(worse))
-    return torch.nonzero(worse.mean(0) > errors * error).flatten().tolist()
+    reached = torch.cat([worse.new_zeros(1), worse.mean(0).cumsum(0)])
+    loss = reached[None, :] - reached[:, None]  # of the calls from i to j, without j
+    loss = loss.masked_fill(torch.ones_like(loss).tril() > 0, -math.inf)
+    begin, end = divmod(int(loss.argmax()), K + 1)
+    lost = worse[:, begin:end].sum(1)
+    found = lost.mean() > errors * lost.std() / math.sqrt(N)
+    return list(range(begin, end)) if found else []
 
 
 def handed_over(table: Sequence[HandedOver], steps: int) -> list[int]:

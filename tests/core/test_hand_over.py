@@ -8,11 +8,21 @@ from di4c_cli.core.hand_over import HandedOver, behind, handed_over
 
 def test_only_what_exceeds_two_standard_errors_counts():
     noise = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]  # of mean 0
-    teacher = torch.zeros(101, 4, dtype=torch.float64)
+    teacher = torch.zeros(101, 3, dtype=torch.float64)
     error = noise.std().item() / 101**0.5
-    shifts = torch.tensor([1.9 * error, 2.1 * error, -5 * error, 0.0])
-    assert behind(noise + shifts, teacher) == [1]
-    assert behind(noise + shifts, teacher, errors=1.8) == [0, 1]
+    just = noise * torch.tensor([0.0, 1.0, 0.0]) + torch.tensor([-1.0, 2.1 * error, -1.0])
+    assert behind(just, teacher) == [1]
+    assert behind(just - 0.2 * error, teacher) == []
+    assert behind(just - 0.2 * error, teacher, errors=1.8) == [1]
+
+
+def test_a_loss_is_found_that_no_call_shows_alone():
+    noise = torch.randn(400, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shift = torch.tensor([-0.2] * 8 + [0.08] * 8)  # a standard error is 0.05
+    worse = noise - noise.mean(0) + shift
+    each = [call for call in range(16) if behind(worse[:, [call]], 0 * worse[:, [call]])]
+    assert each == []
+    assert behind(worse, 0 * worse) == list(range(8, 16))
 
 
 def test_paths_are_shared_so_what_both_pay_does_not_blur_the_difference():
