@@ -22,6 +22,7 @@ COMMANDS = {
     "train-codec": "train_codec",
     "train-judge": "train_judge",
     "hand-over": "hand_over",
+    "matrix": "matrix",
     "convert": "convert",
     "sample": "sample",
     "eval": "evaluate",

@@ -55,10 +55,13 @@ def masked_kernel(schedule):
     return kernel
 
 
-def uniform_kernel(process, t, s):
-    S = process.space.num_states
-    stay = (1 - 0.999 * t) / (1 - 0.999 * s)
-    return stay * torch.eye(S, dtype=torch.float64) + (1 - stay) / S
+def uniform_kernel(schedule):
+    def kernel(process, t, s):
+        S = process.space.num_states
+        stay = (1 - 0.999 * MASKED_SHARE[schedule](t)) / (1 - 0.999 * MASKED_SHARE[schedule](s))
+        return stay * torch.eye(S, dtype=torch.float64) + (1 - stay) / S
+
+    return kernel
 
 
 def gaussian_generator(S, rate_sigma, target_sigma):
@@ -86,7 +89,11 @@ def gaussian_kernel(process, t, s):
 SPACE = StateSpace(shape=(1,), num_states=5)
 CASES = {
     **{name: (masked.Config(schedule=name), masked_kernel(name)) for name in MASKED_SHARE},
-    "uniform": (uniform.Config(), uniform_kernel),
+    "uniform": (uniform.Config(), uniform_kernel("linear")),
+    **{
+        f"uniform {name}": (uniform.Config(schedule=name), uniform_kernel(name))
+        for name in [*MASKED_SHARE][1:]
+    },
     "gaussian": (gaussian.Config(rate_sigma=2.0, target_sigma=3.0), gaussian_kernel),
 }
 

@@ -4,18 +4,13 @@ MaskGIT, MDLM (arXiv 2406.07524), D3PM-absorbing. With alpha_t = 1 - m(t), the r
 probability m(s) / m(t) and otherwise reveals a draw of x_0; what is visible is frozen.
 """
 
-import math
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core import processes
+from di4c_cli.core.processes._schedule import Schedule, corrupted, rate
 from di4c_cli.core.space import NEVER, StateSpace, uniform
-
-Schedule = Literal["linear", "loglinear", "arccos", "cosine"]
-LOGLINEAR_EPS = 1e-3  # MDLM: alpha_1 = 1e-3
 
 
 class MaskedProcess(processes.ForwardProcess):
@@ -28,30 +23,12 @@ class MaskedProcess(processes.ForwardProcess):
         self.mask_id = space.num_states
 
     def mask_prob(self, t: Tensor) -> Tensor:
-        """m(t): linear t; loglinear (1 - eps) t; arccos and cosine as MaskGIT's at progress r = 1 - t."""
-        t = t.double()
-        match self.schedule:
-            case "linear":
-                return t
-            case "loglinear":
-                return (1 - LOGLINEAR_EPS) * t
-            case "arccos":
-                return torch.arccos(1 - t) * (2 / math.pi)
-            case "cosine":
-                return torch.sin(t * (math.pi / 2))
+        """m(t) of the schedule."""
+        return corrupted(self.schedule, t)
 
     def mask_rate(self, t: Tensor) -> Tensor:
         """dm/dt."""
-        t = t.double()
-        match self.schedule:
-            case "linear":
-                return torch.ones_like(t)
-            case "loglinear":
-                return torch.full_like(t, 1 - LOGLINEAR_EPS)
-            case "arccos":
-                return (2 / math.pi) / (t * (2 - t)).sqrt()
-            case "cosine":
-                return (math.pi / 2) * torch.cos(t * (math.pi / 2))
+        return rate(self.schedule, t)
 
     def sample_prior(
         self, n: int, generator: torch.Generator, device: torch.device | str

@@ -6,19 +6,21 @@ from torch import Tensor
 
 from di4c_cli.core import processes
 from di4c_cli.core.processes._jump import JumpProcess
+from di4c_cli.core.processes._schedule import Schedule, corrupted, rate
 from di4c_cli.core.space import StateSpace
 
 EPS = 1e-3  # alpha_1
 
 
 class UniformProcess(JumpProcess):
-    """q_{t|s}(. | x) = g 1[. = x] + (1 - g) / S with g = alpha_t / alpha_s and alpha_t = 1 - (1 - eps) t."""
+    """q_{t|s}(. | x) = g 1[. = x] + (1 - g) / S with g = alpha_t / alpha_s, alpha_t = 1 - (1 - eps) m(t)."""
 
-    def __init__(self, space: StateSpace) -> None:
+    def __init__(self, space: StateSpace, schedule: Schedule = "linear") -> None:
         self.space = space
+        self.schedule = schedule
 
     def alpha(self, t: Tensor) -> Tensor:
-        return 1 - (1 - EPS) * t.double()
+        return 1 - (1 - EPS) * corrupted(self.schedule, t)
 
     def prior_probs(self) -> Float[Tensor, " S"]:
         S = self.space.num_states
@@ -45,7 +47,7 @@ class UniformProcess(JumpProcess):
 
     def rate_columns(self, x: Int[Tensor, "N D"], t: Float[Tensor, " N"]) -> Float[Tensor, "N D S"]:
         S = self.space.num_states
-        scale = ((1 - EPS) / self.alpha(t))[:, None, None]
+        scale = ((1 - EPS) * rate(self.schedule, t) / self.alpha(t))[:, None, None]
         into = torch.full((*x.shape, S), 1 / S, dtype=torch.float64, device=x.device)
         return scale * into.scatter(-1, x[..., None], 1 / S - 1)
 
@@ -56,5 +58,8 @@ class UniformProcess(JumpProcess):
 class Config(processes.Config):
     """Uniform process."""
 
+    schedule: Schedule = "linear"
+    """How the redrawn share grows with t, as that of the mask in the masked process."""
+
     def build(self, space: StateSpace) -> UniformProcess:
-        return UniformProcess(space)
+        return UniformProcess(space, self.schedule)
