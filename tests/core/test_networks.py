@@ -247,6 +247,23 @@ def test_features_of_scalars():
     assert torch.allclose(out, torch.cat([angle.sin(), angle.cos()], 1).float(), atol=1e-4)
 
 
+@pytest.mark.parametrize("lam_from", [0, 1, 2])
+def test_lambda_enters_the_mlp_where_it_is_told_to(lam_from):
+    config = config_class("networks", "mlp")(width=16, depth=3, lam_from=lam_from)
+    network = config.build(SPACE, lam=True)
+    assert sum("lam" in name for name, _ in network.named_parameters()) == 3 - lam_from
+    assert not any("lam" in name for name, _ in config.build(SPACE, lam=False).named_parameters())
+    rows = []
+    network.shared.inner.register_forward_hook(lambda module, given, out: rows.append(out.shape[1]))
+    x, t = torch.zeros(2, SPACE.num_dims, dtype=torch.long), torch.full((2,), 0.5).double()
+    lam = torch.tensor([[0.1, 0.5, 0.9]] * 2).double()
+    logits = network(x, t, None, lam)
+    assert rows == [3 if lam_from == 0 else 1]  # before lambda comes in, once for all of its draws
+    assert not torch.allclose(logits[:, 0], logits[:, 1])
+    with pytest.raises(ValueError, match="lam_from 3"):
+        config_class("networks", "mlp")(depth=3, lam_from=3).build(SPACE, lam=True)
+
+
 def test_mlp_without_time_does_not_see_it():
     network = config_class("networks", "mlp")(width=16).build(SPACE, lam=True)
     x, t, label, lam = inputs()

@@ -38,7 +38,10 @@ class Block(nn.Module):
 
 
 class MLP(networks.Network):
-    """Token table summed over positions, residual blocks, linear head. The first block sees no lambda."""
+    """Token table summed over positions, residual blocks, linear head.
+
+    Blocks before `lam_from` see no lambda: they are computed once for all of its draws.
+    """
 
     def __init__(
         self,
@@ -48,19 +51,20 @@ class MLP(networks.Network):
         depth: int,
         time: bool,
         lam: bool,
+        lam_from: int,
         lam_scale: float,
         lam_std: float,
     ) -> None:
         super().__init__()
         self.space = space
+        self.lam_from = lam_from
         self.lam_scale = lam_scale
         D, S = space.num_dims, space.num_states
         self.table = nn.Parameter(torch.randn(D * S, width) / math.sqrt(D))
         self.label = nn.Embedding(space.num_classes + 1, width) if space.num_classes else None
-        self.shared = Block(width, time=time, lam_std=None)
-        self.blocks = nn.ModuleList(
-            Block(width, time=time, lam_std=lam_std if lam else None) for _ in range(depth - 1)
-        )
+        seen = [lam_std if lam and number >= lam_from else None for number in range(depth)]
+        self.shared = Block(width, time=time, lam_std=seen[0])
+        self.blocks = nn.ModuleList(Block(width, time=time, lam_std=std) for std in seen[1:])
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, D * S)
 
@@ -77,12 +81,13 @@ class MLP(networks.Network):
         if self.label is not None and label is not None:
             h = h + self.label(label)
         time = None if self.shared.time is None else sinusoid(1000 * t, FEATURES, self.out.weight.dtype)
-        h = self.shared(h, time, None)[:, None]
-        if lam is not None:
-            h = h.expand(-1, lam.shape[1], -1)
+        time = None if time is None else time[:, None]
         features = None if lam is None else sinusoid(self.lam_scale * lam, FEATURES, self.out.weight.dtype)
-        for block in self.blocks:
-            h = block(h, None if time is None else time[:, None], features)
+        h = h[:, None]
+        for number, block in enumerate([self.shared, *self.blocks]):
+            if lam is not None and number == self.lam_from:
+                h = h.expand(-1, lam.shape[1], -1)
+            h = block(h, time, features)
         return self.norm(h)
 
     def around(self, h: Float[Tensor, "B 1 H"], members: Int[Tensor, "W n"]) -> Float[Tensor, "B W H"]:
@@ -104,21 +109,28 @@ class Config(networks.Config):
     width: int = Field(256, ge=1)
     """Width of the residual stream."""
     depth: int = Field(3, ge=2)
-    """Residual blocks; the first is shared by all draws of lambda."""
+    """Residual blocks."""
     time: bool = False
     """Whether the network sees t; a masked process does not need it."""
+    lam_from: int = Field(1, ge=0)
+    """The first block that sees lambda, from 0; those before are computed once for all draws of it."""
     lam_scale: float = Field(20.0, gt=0)
     """Frequency scale of lambda's features; low is smooth (the paper's networks use 1000)."""
     lam_std: float = Field(0.125, ge=0)
     """Initial size of lambda's weights; too small and the student sits where lambda is ignored."""
 
     def build(self, space: StateSpace, *, lam: bool) -> MLP:
+        if self.lam_from >= self.depth:
+            raise ValueError(
+                f"network 'mlp': lam_from {self.lam_from}, but the last block is {self.depth - 1}"
+            )
         return MLP(
             space,
             width=self.width,
             depth=self.depth,
             time=self.time,
             lam=lam,
+            lam_from=self.lam_from,
             lam_scale=self.lam_scale,
             lam_std=self.lam_std,
         )
