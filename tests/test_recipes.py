@@ -39,10 +39,12 @@ FOLDERS = [path.parent.name for path in sorted(Path(di4c_cli.core.__path__[0]).g
 DNA = [f"{k:070b}".replace("0", "A").replace("1", "C") for k in range(50)]
 PROTEINS = [f"{k:030b}".replace("0", "-").replace("1", "L") for k in range(50)]
 
+LOOK = ["hand_over.steps=[2]", "hand_over.num=4", "hand_over.num_latents=2"]
+
 SMALLER = {
-    "digits_gaussian": ["network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
+    "digits_gaussian": [*LOOK, "network.width=8", "metrics.5.num=10", "metrics.5.num_latents=4"],
     "digits": ["metrics.5.num=10", "metrics.5.num_latents=4"],
-    "mnist": ["metrics.5.num=10", "metrics.5.num_latents=4"],
+    "mnist": [*LOOK, "metrics.5.num=10", "metrics.5.num_latents=4"],
     "digits_windowed": [  # the shipped teacher is not tiny
         *("teacher.checkpoint=null", "student.components=4", "student.start_rounds=1"),
         *("metrics.5.num=10", "metrics.5.num_latents=4"),
@@ -55,7 +57,7 @@ SMALLER = {
         *("student.components=4", "student.start_rounds=1"),
         *("metrics.2.num=10", "metrics.2.num_latents=4"),
     ],
-    "words": ["metrics.2.num=10", "metrics.2.num_latents=4"],
+    "words": [*LOOK, "metrics.2.num=10", "metrics.2.num_latents=4"],
     "toy": ["metrics.0.num_latents=4"],
     "mnist_tokens": ["network.width=16", "network.depth=1", "network.heads=2", "eval.guidance=[0,1]"],
     "shakespeare": [
