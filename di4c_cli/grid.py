@@ -46,8 +46,8 @@ def write_grid(result: dict[str, Any], path: Path) -> None:
     name = next((result["axes"][i].rpartition(".")[2] for i in shown_axes(result)), "")
     handles = [
         Line2D([], [], color=colour, label=f"no {name}" if label == "-" else label)
-        for (label,), colour in colours.items()
-        if name
+        for first, colour in colours.items()
+        for label in first
     ]
     handles += [Line2D([], [], color="#555555", linestyle=style, label=m) for m, style in STYLES.items()]
     if floor is not None:
