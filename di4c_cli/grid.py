@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from di4c_cli.axes import NONE
 from di4c_cli.frontier import save, scale
 from di4c_cli.matrix_table import MODELS, Line, lines, shown_axes, title
 
@@ -45,7 +46,7 @@ def write_grid(result: dict[str, Any], path: Path) -> None:
     canvas.suptitle(f"{result['recipe']}: {title(result)}", fontsize=11)
     name = next((result["axes"][i].rpartition(".")[2] for i in shown_axes(result)), "")
     handles = [
-        Line2D([], [], color=colour, label=f"no {name}" if label == "-" else label)
+        Line2D([], [], color=colour, label=f"no {name}" if label == NONE.label else label)
         for first, colour in colours.items()
         for label in first
     ]

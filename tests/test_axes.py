@@ -4,8 +4,8 @@ import pytest
 
 from di4c_cli import shipped
 from di4c_cli.axes import axis, combinations, split
+from di4c_cli.cells import planned
 from di4c_cli.errors import RecipeError, UsageError
-from di4c_cli.matrix import planned
 
 
 def settings(text):
@@ -92,6 +92,9 @@ def test_cells_that_differ_in_nothing_of_the_teacher_share_it():
     # One key of it is enough, in any setting of the axis.
     mixed = cells("mnist", ["train.steps=1; train.steps=2 teacher.train.steps=3"])
     assert [cell.teacher for cell in mixed] == ["m-1-teacher", "m-2_3-teacher"]
+    given = cells("mnist", ["train.steps=1,2"], "teacher.checkpoint=checkpoints/digits/teacher")
+    assert {cell.teacher for cell in given} == {None}
+    assert {cell.teacher for cell in cells("shakespeare_round2", ["train.steps=1,2"])} == {None}
     assert {cell.teacher for cell in cells("toy", ["network.width=8,16"])} == {None}
 
 
