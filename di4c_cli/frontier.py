@@ -1,5 +1,6 @@
 """The picture of an evaluation: quality against network calls, and perplexity against entropy."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ def write_frontier(result: dict[str, Any], path: Path) -> None:
         if not str(h.get_label()).startswith("_")
     }
     canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False)
+    save(canvas, path)
+
+
+def save(canvas: Any, path: Path) -> None:
+    """Write a matplotlib Figure whole or not at all."""
     temporary = path.with_name(f".{path.name}")
     canvas.savefig(temporary, dpi=150, format="png")
     temporary.replace(path)
@@ -136,13 +142,17 @@ def _trade(axes: Any, name: str, groups: list[Group], floor: dict[str, float]) -
 
 def _scale(axes: Any, groups: list[Group], name: str, floor: float | None) -> None:
     """Calls on a logarithmic axis with the step counts as ticks; figures too, where they span a decade."""
+    values = [group.metrics[name].mean - group.metrics[name].std for group in groups]
+    scale(axes, [group.nfe for group in groups], values + ([] if floor is None else [floor]))
+    axes.set_xlabel("network calls (NFE)")
+
+
+def scale(axes: Any, counts: Iterable[int], values: Sequence[float]) -> None:
+    """Doubling counts on the one axis, with all of them as ticks; figures logarithmic over a decade."""
     axes.set_xscale("log", base=2)
-    ticks = sorted({group.nfe for group in groups})
+    ticks = sorted(set(counts))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("network calls (NFE)")
-    values = [group.metrics[name].mean - group.metrics[name].std for group in groups]
-    values += [] if floor is None else [floor]
     if values and min(values) > 0 and max(values) > DECADE * min(values):
         _logarithmic(axes)
     axes.grid(alpha=0.25)

@@ -1,74 +1,31 @@
 """One recipe over a grid of settings: each cell trained, distilled and evaluated, side by side in the end.
 
-Runs are named by what they are made of, so that a matrix that is started again goes on where it was, cells
-share their teachers, and a changed setting makes a run of its own.
+Runs are named after their settings, so that a matrix that is started again goes on where it was; cells that
+differ in nothing that a teacher depends on share one.
 """
 
-import hashlib
-import itertools
 import json
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from di4c_cli import pipeline, recipe_file
-from di4c_cli.errors import Di4CError, NonFiniteLossError, RecipeError, UsageError
+from di4c_cli.axes import Axis
+from di4c_cli.cells import Cell, planned, refuse_changes
+from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError, RecipeError, UsageError
 from di4c_cli.files import write_text_atomic, writing_to
 from di4c_cli.grid import write_grid
-from di4c_cli.matrix_table import document, main_figure
+from di4c_cli.handing_over import hand_over
+from di4c_cli.judging import chosen_metrics
+from di4c_cli.matrix_table import MODELS, document
 from di4c_cli.runs import RunDirectory, runs_root
+from di4c_cli.session import ended_by_signals
+from di4c_cli.sources import pick_device
 
-NOT_OF_THE_TEACHER = ("title", "student", "losses", "times", "train", "hand_over", "teacher_sampler")
-NOT_OF_THE_TEACHER += ("sampler", "guidance", "sample", "preview", "eval", "metrics")
-"""Sections of a recipe that its teacher does not depend on."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One value of an axis: overrides that go together, and what they are called."""
-
-    label: str
-    overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What varies along one side of a matrix."""
-
-    name: str
-    """The key that it begins with."""
-    settings: tuple[Setting, ...]
-
-
-def axis(text: str) -> Axis:
-    """`KEY=A;B;C`, or overrides that go together: `KEY=A OTHER=1; KEY=B OTHER=2`; `NAME: ...` names one.
-
-    Raises:
-        UsageError: none of that.
-    """
-    settings, key = list[Setting](), ""
-    for part in text.split(";"):
-        label, colon, rest = part.partition(": ")
-        named = bool(colon) and "=" not in label
-        overrides = (rest if named else part).split()
-        if key and overrides and "=" not in overrides[0]:
-            overrides[0] = f"{key}={overrides[0]}"
-        for override in overrides:
-            recipe_file.parse_override(override)
-        if not overrides:
-            raise UsageError(f"--over {text}: an empty value", "as in --over 'network.width=64;128'")
-        key = overrides[0].partition("=")[0]
-        settings.append(Setting(label.strip() if named else _label(overrides), tuple(overrides)))
-    if len({setting.label for setting in settings}) < len(settings):
-        raise UsageError(f"--over {text}: two values of one name", "name them: 'NAME: KEY=VALUE; ...'")
-    return Axis(settings[0].overrides[0].partition("=")[0], tuple(settings))
-
-
-def _label(overrides: Sequence[str]) -> str:
-    values = [override.partition("=")[2] for override in overrides]
-    return " ".join(value.strip("\"'") for value in values if value != "null")
+KEPT = "matrix.json"
+"""What a student's run keeps of its evaluation: `di4c eval` may write another one later."""
+Narrate = Callable[[str], None]
 
 
 def matrix(
@@ -81,95 +38,137 @@ def matrix(
     out: Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int, dict[str, Any]], None] = lambda done, total, row: None,
-    narrate: Callable[[str], None] = lambda line: None,
+    narrate: Narrate = lambda line: None,
 ) -> dict[str, Any]:
     """Make every cell of the grid, and matrix.json, matrix.md and matrix.png of all of them.
 
     A cell whose pieces do not fit together, or that diverges, is listed with the reason.
 
     Args:
-        figure: what the table and the picture show; None: the first of `figures.LABELS` that there is.
+        figure: what the table and the picture show; None: the first figure of the first metric.
 
     Raises:
         Di4CError: no cell can be made (the error of the first), or something else than the cell is wrong.
+        Interrupted: a signal came; everything is kept.
     """
-    combinations = list(itertools.product(*(part.settings for part in axes)))
-    cells, errors = list[dict[str, Any]](), list[Di4CError]()
-    for done, settings in enumerate(combinations):
-        cell: dict[str, Any] = {"settings": [s.label for s in settings]}
-        narrate(f"cell {done + 1} of {len(combinations)}: {', '.join(cell['settings'])}")
-        given = [*overrides, *(override for s in settings for override in s.overrides)]
-        slug = "-".join([name, *(re.sub(r"[^A-Za-z0-9.]+", "_", s.label).strip("_.") for s in settings)])
-        cell["overrides"] = given
-        try:
-            cell |= made(recipe_file.load(path, given), slug, name, device, narrate)
-        except (RecipeError, NonFiniteLossError) as error:
-            errors.append(error)
-            cell["reason"] = " ".join(str(error).split())
-        cells.append(cell)
-        progress(done + 1, len(combinations), {})
-    if len(errors) == len(cells):
-        raise errors[0]
-    folder = out or runs_root() / path.stem / f"{name}.matrix"
-    result = {"recipe": path.stem, "axes": [part.name for part in axes], "cells": cells}
-    result["figure"] = main_figure(result, figure)
+    if not axes:
+        raise UsageError("di4c matrix: over what?", "as in --over network.width=64,128")
+    cells = planned(path, axes, overrides, name)
+    recipes = [cell.loaded for cell in cells if isinstance(cell.loaded, recipe_file.LoadedRecipe)]
+    if not recipes:
+        raise next(cell.loaded for cell in cells if isinstance(cell.loaded, RecipeError))
+    folder = out or runs_root() / path.stem / name
+    if RunDirectory.is_run(folder):
+        raise UsageError(f"{folder}: is a run", "choose another --name")
+    result: dict[str, Any] = {"recipe": path.stem, "axes": [axis.name for axis in axes]}
+    result |= {"figure": shown_figure(recipes[0], figure), "cells": []}
+    for cell in cells:
+        refuse_changes(cell)
+    maker, errors = Maker(device, narrate), list[Di4CError]()
+    with ended_by_signals():
+        for done, cell in enumerate(cells):
+            told = cell.told
+            narrate(f"cell {done + 1} of {len(cells)}: {', '.join(told['settings'])}")
+            try:
+                told |= maker.made(cell)
+            except Interrupted as error:
+                hint = "the same command goes on from there"
+                raise Interrupted(error.message, hint, exit_code=error.exit_code) from None
+            except (RecipeError, NonFiniteLossError) as error:
+                errors.append(error)
+                told["reason"] = " ".join(str(error).split())
+                narrate(told["reason"])
+            result["cells"].append(told)
+            if len(errors) < len(result["cells"]):
+                write_matrix(result, folder)
+            progress(done + 1, len(cells), {})
+        if len(errors) == len(cells):
+            raise errors[0]
+        with writing_to(folder):
+            write_grid(result, folder / "matrix.png")
+    return result | {"files": [str(folder / f"matrix.{end}") for end in ("json", "md", "png")]}
+
+
+def shown_figure(loaded: recipe_file.LoadedRecipe, wanted: str | None) -> str:
+    """The figure of table and picture.
+
+    Raises:
+        UsageError: the recipe does not measure it.
+    """
+    names = [name for metric in chosen_metrics(loaded.recipe, None) for name in metric.directions]
+    if not names:
+        raise UsageError(f"{loaded.path}: has no metrics to compare cells by", "add [[metrics]]")
+    if wanted is not None and wanted not in names:
+        raise UsageError(f"--figure {wanted}: not in this recipe", f"it gives {', '.join(names)}")
+    return wanted or names[0]
+
+
+def write_matrix(result: dict[str, Any], folder: Path) -> None:
+    """What there is so far, as matrix.json and matrix.md."""
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / "matrix.json", folder / "matrix.md", folder / "matrix.png"]
-        write_text_atomic(files[0], json.dumps(result, indent=1) + "\n")
-        write_text_atomic(files[1], document(result))
-        write_grid(result, files[2])
-    return result | {"files": [str(file) for file in files]}
+        write_text_atomic(folder / "matrix.json", json.dumps(result, indent=1) + "\n")
+        write_text_atomic(folder / "matrix.md", document(result))
 
 
-def made(
-    loaded: recipe_file.LoadedRecipe, slug: str, name: str, device: str, narrate: Callable[[str], None]
-) -> dict[str, Any]:
-    """Teacher, student and evaluation of one cell, as far as they are not there already."""
-    config = recipe_file.resolved(loaded)["config"]
-    teacher = None
-    if loaded.recipe.teacher.trained and getattr(loaded.recipe.teacher, "checkpoint", None) is None:
-        digest = _digest({key: part for key, part in config.items() if key not in NOT_OF_THE_TEACHER})
-        teacher = trained(loaded, "teacher", f"{name}-teacher-{digest}", None, device, narrate)
-    source = str(teacher.path) if teacher else None
-    student = trained(loaded, "student", f"{slug}-{_digest([config, source])}", source, device, narrate)
-    results = student.path / "eval" / "results.json"
-    if not results.is_file():
-        pipeline.evaluate(str(student.path), device=device)
-    evaluation = json.loads(results.read_text(encoding="utf-8"))
-    return {
-        "teacher": source,
-        "student": str(student.path),
-        "seconds": {run.status().role: run.status().elapsed for run in (teacher, student) if run},
-        "directions": evaluation["directions"],
-        "reference": evaluation["reference"],
-        "rows": evaluation["rows"],
-    }
+@dataclass(frozen=True)
+class Maker:
+    """Makes cells, as far as they are not there already."""
 
+    device: str
+    narrate: Narrate
+    failed: dict[str, Di4CError] = field(default_factory=dict)
+    """Teachers that could not be made, for the other cells that they are of."""
 
-def trained(
-    loaded: recipe_file.LoadedRecipe,
-    role: str,
-    name: str,
-    teacher: str | None,
-    device: str,
-    narrate: Callable[[str], None],
-) -> RunDirectory:
-    """The run of that name, trained to its end."""
-    run = RunDirectory(runs_root() / loaded.name / name)
-    begun = RunDirectory.is_run(run.path)
-    if not (begun and run.status().state == "finished"):
+    def made(self, cell: Cell) -> dict[str, Any]:
+        """Teacher, student and evaluation of one cell."""
+        if isinstance(cell.loaded, RecipeError):
+            raise cell.loaded
+        teacher = self.teacher(cell.loaded, cell.teacher) if cell.teacher else None
+        source = str(teacher.path) if teacher else None
+        student = self.trained(cell.loaded, "student", cell.student, source)
+        kept = student.path / KEPT
+        if not kept.is_file():
+            scale = [cell.loaded.recipe.guidance.scale]
+            found = pipeline.evaluate(
+                str(student.path), models=list(MODELS), guidance=scale, device=self.device
+            )
+            part = {key: found[key] for key in ("directions", "reference", "rows")}
+            with writing_to(kept):
+                write_text_atomic(kept, json.dumps(part, indent=1) + "\n")
+        return {
+            "teacher": source,
+            "student": str(student.path),
+            "seconds": {run.status().role: run.status().elapsed for run in (teacher, student) if run},
+            **json.loads(kept.read_text(encoding="utf-8")),
+        }
+
+    def teacher(self, loaded: recipe_file.LoadedRecipe, name: str) -> RunDirectory:
+        if name in self.failed:
+            raise self.failed[name]
+        try:
+            return self.trained(loaded, "teacher", name, None)
+        except (RecipeError, NonFiniteLossError) as error:
+            self.failed[name] = error
+            raise
+
+    def trained(
+        self, loaded: recipe_file.LoadedRecipe, role: str, name: str, teacher: str | None
+    ) -> RunDirectory:
+        """The run of that name, at its end."""
+        run = RunDirectory(runs_root() / loaded.name / name)
+        begun = RunDirectory.is_run(run.path)
+        if begun and run.status().state == "finished":
+            if role == "student" and loaded.recipe.hand_over is not None and not (run.path / KEPT).is_file():
+                hand_over(str(run.final), {}, pick_device(self.device))  # it may have ended before that
+            return run
         pipeline.train(
             loaded,
             role=role,
-            device=device,
+            device=self.device,
             name=None if begun else name,
             resume=run if begun else None,
             teacher=None if begun else teacher,
-            narrate=narrate,
+            narrate=self.narrate,
         )
-    return run
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+        return run

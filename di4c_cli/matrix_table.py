@@ -4,27 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from di4c_cli.errors import UsageError
-from di4c_cli.figures import ARROWS, LABELS, Figure, metric_names
+from di4c_cli.figures import ARROWS, LABELS, Figure, aggregate
 
 SEED = "train.seed"
 """An axis of it is not told cell by cell: what is told is mean and standard deviation."""
 MODELS = ("teacher", "student")
-
-
-def main_figure(result: dict[str, Any], wanted: str | None) -> str:
-    """The figure that is told.
-
-    Raises:
-        UsageError: the cells do not have it.
-    """
-    found = [metric_names(cell) for cell in result["cells"] if "rows" in cell]
-    names = [name for name in found[0] if all(name in others for others in found)]
-    if wanted is None:
-        return next((name for name in LABELS if name in names), names[0])
-    if wanted not in names:
-        raise UsageError(f"--figure {wanted}: not in this matrix", f"one of {', '.join(names)}")
-    return wanted
+TRAINING = "training s"
+"""The last column: what it took, or why there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +40,10 @@ def shown_axes(result: dict[str, Any]) -> list[int]:
 
 def _line(settings: tuple[str, ...], cells: list[dict[str, Any]], figure: str) -> Line:
     whole = [cell for cell in cells if "rows" in cell]
-    rows = [row for cell in whole for row in cell["rows"] if row["model"] in MODELS]
     values: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        if figure in row["metrics"]:
-            values.setdefault((row["model"], row["steps"]), []).append(row["metrics"][figure])
+    for group in (group for cell in whole for group in aggregate(cell["rows"])):
+        if figure in group.metrics:  # a mean over sampling seeds, of one training seed
+            values.setdefault((group.model, group.steps), []).append(group.metrics[figure].mean)
     return Line(
         settings,
         {key: Figure.of(found) for key, found in values.items()},
@@ -77,7 +62,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
     found = lines(result)
     steps = sorted({steps for line in found for _, steps in line.figures})
     names = [result["axes"][i].rpartition(".")[2] for i in shown_axes(result)]
-    rows = [[*names, *(f"K = {k}" for k in steps), "training s"]]
+    rows = [[*names, *(f"K = {k}" for k in steps), TRAINING]]
     for line in found:
         if not line.figures:
             rows.append([*line.settings, *[""] * len(steps), line.reason])

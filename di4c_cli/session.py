@@ -78,6 +78,31 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if (
+        received and before[received[0]] is _end
+    ):  # it came too late for the run, but not for what goes on after it
+        _end(received[0], None)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, work that has nothing to save, such as an evaluation, ends with the same exit codes.
+
+    What trains within saves first: it takes the signals meanwhile.
+
+    Raises:
+        Interrupted: one came.
+    """
+    before = {number: signal.signal(number, _end) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", exit_code=128 + number)
 
 
 class Followed(RunDirectory):

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(
     cls=arguments.RecipeCommand,
-    epilog="di4c matrix mnist --over 'process.schedule=linear;cosine' --over 'network.width=64;256'",
+    epilog="di4c matrix mnist --over process.schedule=linear,cosine --over network.width=64,256",
 )
 def matrix(
     recipe: arguments.Recipe,
@@ -22,7 +22,7 @@ def matrix(
         list[str] | None,
         typer.Option(
             "--over",
-            metavar="KEY=A;B;C",
+            metavar="KEY=A,B,C",
             help="What varies; several times for several axes. 'KEY=A OTHER=1; KEY=B OTHER=2' sets keys "
             "together, 'NAME: ...' names a value, train.seed is averaged over.",
             show_default=False,
@@ -30,7 +30,7 @@ def matrix(
     ] = None,
     name: Annotated[str, typer.Option(help="What its runs begin with.")] = "matrix",
     figure: Annotated[
-        str | None, typer.Option(help="What the table shows; default: the most telling.", show_default=False)
+        str | None, typer.Option(help="What the table shows; default: the first.", show_default=False)
     ] = None,
     out: Annotated[
         Path | None,
@@ -42,12 +42,13 @@ def matrix(
 ) -> None:
     """Train, distil and evaluate a recipe over a grid of settings.
 
-    Started again, it goes on where it was: what is finished stays.
+    Started again with the same name it goes on where it was: what is finished stays.
     """
+    from di4c_cli import axes as sides
     from di4c_cli import matrix as grid
     from di4c_cli import matrix_table
 
-    axes = [grid.axis(text) for text in over or []]
+    axes = [sides.axis(text) for text in over or []]
     path = shipped.find_recipe(recipe)
     with console.Progress(f"matrix {path.stem}", quiet=quiet) as progress:
         result = grid.matrix(
