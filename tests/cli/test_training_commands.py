@@ -305,7 +305,7 @@ def test_dry_run_trains_nothing(run, pipeline):
     halves = json.loads(run(*narrow, "train.accumulate=2").stdout)
     wider = json.loads(run("distill", "toy", "--dry-run", "--json", "network.width=16").stdout)
     assert halves["effective_batch"] == facts["effective_batch"] == 32
-    assert halves["rows_at_once"] == facts["rows_at_once"] / 2 == 64 * facts["num_latents"]
+    assert halves["rows_at_once"] == facts["rows_at_once"] / 2 == 16 * facts["num_latents"]
     for key in ("activations_mb", "law_mb"):
         assert halves[key] == pytest.approx(facts[key] / 2)
     assert wider["activations_mb"] > facts["activations_mb"] > facts["law_mb"]
