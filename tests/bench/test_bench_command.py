@@ -26,7 +26,8 @@ SMALL = {
     "digits_gaussian": ["network.width=8"],
     "toy": [],
 }
-LONG = {"cifar10": pytest.mark.slow, "owt_round2": pytest.mark.slow}  # much the same as others
+LONG = dict.fromkeys(["cifar10", "owt_round2", "owt", "digits_gaussian"], pytest.mark.slow)
+"""Recipes that go the same ways as others do."""
 THINGS = ["teacher forward", "student forward", "teacher sampling", "student sampling"]
 DENSE = ["teacher sampling, dense", "student sampling, dense"]
 POSTERIOR = ["posterior step", "posterior step, dense"]

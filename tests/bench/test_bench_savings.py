@@ -228,6 +228,7 @@ def gflop(recipe, *overrides, tmp_path, guidance=(None,)):
     return {row["what"]: row["gflop"] for row in found["rows"]}
 
 
+@pytest.mark.slow
 def test_guided_runs_take_both_calls(tmp_path):
     small = ("network.width=16", "network.depth=1", "network.heads=2")
     work = gflop("mnist_tokens", *small, tmp_path=tmp_path, guidance=[0.0, 2.0])

@@ -67,6 +67,7 @@ def test_show_tells_origins(run):
     keys = ("sampler.t_last", "teacher_sampler.t_last", "times.s_min", "times.doubling", "times.grid")
     keys += ("train.rows_at_once",)
     said = [f"{key}={0 if key == 'times.s_min' else 0.5 if 't_last' in key else 9}" for key in keys]
+    said += ["hand_over.num=9"]
     assert "#" not in run("recipes", "show", "toy", *said).stdout  # what is null would be a comment
     values = json.loads(run("recipes", "show", "toy", "train.steps=7", "--json").stdout)["values"]
     assert values["train.steps"] == {"value": 7, "origin": "override"}

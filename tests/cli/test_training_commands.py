@@ -304,7 +304,7 @@ def test_dry_run_trains_nothing(run, pipeline):
     narrow = ("distill", "toy", "--dry-run", "--json", "network.width=8")
     halves = json.loads(run(*narrow, "train.accumulate=2").stdout)
     wider = json.loads(run("distill", "toy", "--dry-run", "--json", "network.width=16").stdout)
-    assert halves["effective_batch"] == facts["effective_batch"] == 128
+    assert halves["effective_batch"] == facts["effective_batch"] == 32
     assert halves["rows_at_once"] == facts["rows_at_once"] / 2 == 64 * facts["num_latents"]
     for key in ("activations_mb", "law_mb"):
         assert halves[key] == pytest.approx(facts[key] / 2)

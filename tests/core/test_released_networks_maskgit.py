@@ -91,7 +91,7 @@ LAST = {False: [-0.4741024, -0.4548126, 0.9695486], True: [-0.4741023, -0.454812
 STD = {False: 0.70451144, True: 0.70451112}
 
 
-@pytest.mark.parametrize("lam", [False, True])
+@pytest.mark.parametrize("lam", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_full_size_outputs(lam):
     """The published code's numbers at the deterministic weights; lambda moves their last digits only."""
     network = released(lam)

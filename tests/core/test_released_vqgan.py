@@ -91,6 +91,7 @@ def test_full_size_decoding(released):
     assert_close(released.decode(codes), -0.03890216, 0.23153271, first, last)
 
 
+@pytest.mark.slow
 def test_full_size_encoding(released):
     image = torch.sin(0.01 * torch.arange(3 * 256 * 256, dtype=torch.float64)).float().view(1, 3, 256, 256)
     z = released.latents(image)

@@ -194,7 +194,8 @@ def leap_error(config, steps, n=20_000):
     return total_variation(index_of(x, 3).bincount(minlength=27) / n, CHAIN.flatten())
 
 
-@pytest.mark.parametrize("name", ["masked", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["masked", *SLOW])
 def test_tau_leaping_comes_to_the_exact_law_with_many_steps(name):
     few, many = leap_error(PROCESSES[name], 2), leap_error(PROCESSES[name], 64)
     assert many < 0.03  # of which the counting noise of so many draws is about 0.01

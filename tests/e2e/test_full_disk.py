@@ -53,8 +53,8 @@ LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_0
         (SAFETENSORS_OWN.format(files=3 * 2 + 2), 2),
         (AT_THE_RENAME.format(saves=1), 1),
         (AT_A_LOG_LINE.format(lines=15), 3),
-        (A_FAILING_DISK.format(lines=15), 3),
-        (LARGEST_FILE, 0),
+        pytest.param(A_FAILING_DISK.format(lines=15), 3, marks=pytest.mark.slow),
+        pytest.param(LARGEST_FILE, 0, marks=pytest.mark.slow),
     ],
     ids=["write", "write by safetensors", "rename", "log line", "failing disk", "file size limit"],
 )

@@ -74,6 +74,7 @@ def text_of(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_owt_its_second_round_and_sdtt(program, tmp_path):
     environment = data("gpt2-bpe")
     small = text_of(tmp_path)
@@ -99,7 +100,8 @@ def test_owt_its_second_round_and_sdtt(program, tmp_path):
     assert all(line.startswith("It is") for line in lines)
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("owt_windowed", marks=pytest.mark.slow), "novels"])
+@pytest.mark.slow  # tests/test_recipes.py has a windowed student of running text
+@pytest.mark.parametrize("recipe", ["owt_windowed", "novels"])
 def test_windows_of_gpt2_tokens(program, tmp_path, recipe):
     small = [*text_of(tmp_path), "dataset.test_path=null", "dataset.held_out=0.3"]
     small += ["student.components=8", "student.rank=4", "student.start_windows=1000"]

@@ -37,9 +37,8 @@ def stopped(program: Program, run: RunDirectory, args: list[str], step: int, num
     return process.returncode, err
 
 
-@pytest.mark.parametrize(
-    ("command", "kills"), [pytest.param("distill", 2, marks=pytest.mark.slow), ("train-teacher", 1)]
-)
+@pytest.mark.slow  # tests/e2e/test_crashes.py kills a shorter run more often
+@pytest.mark.parametrize(("command", "kills"), [("distill", 2), ("train-teacher", 1)])
 def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, kills):
     args, name = RUNS[command]
     run = RunDirectory(program.runs / name)
@@ -62,6 +61,7 @@ def test_a_killed_run_ends_where_it_would_have(program, uninterrupted, command, 
     assert not list(run.path.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_begins_again(program, uninterrupted):
     args, name = [*DISTILL, "train.save_every=10000"], "toy/student-1"
     run = RunDirectory(program.runs / name)
@@ -72,7 +72,12 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(program, uninterr
 
 
 @pytest.mark.parametrize(
-    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)]
+    ("number", "exit_code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),  # as a test below presses it twice
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_says_how_to_go_on(program, uninterrupted, number, exit_code):
     run = RunDirectory(program.runs / "toy/student-1")
