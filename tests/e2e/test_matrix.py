@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 
 import pytest
 from program import TINY, TINY_TEACHER
@@ -80,14 +79,19 @@ pipeline.evaluate = once
 def test_a_matrix_stops_on_a_signal_and_goes_on_with_the_interrupted_run(program):
     line = ["matrix", "toy", *TOY, "--over", "network.depth=2", "train.log_every=2", "train.steps=100"]
     run = RunDirectory(program.runs / "toy" / "matrix-2")
-    with program.started(*line) as process:
-        while not run.last_figures("step"):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert err.splitlines()[-1].endswith("(the same command goes on from there)")
+    prelude = f"""
+import os, signal, threading, time
+from pathlib import Path
+from di4c_cli.runs import RunDirectory
+def stop():
+    while not RunDirectory(Path({str(run.path)!r})).last_figures("step"):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=stop, daemon=True).start()
+"""
+    stopped = program(*line, prelude=prelude)
+    assert stopped.code == 143
+    assert stopped.complaint[-1].endswith("(the same command goes on from there)")
     assert run.status().state == "interrupted"
     # Lengths are settings like others: nothing that was begun is stretched or cut.
     shorter = program(*line[:-1], "train.steps=2")
@@ -137,7 +141,7 @@ def test_diverging_cells_are_told_and_their_teacher_is_tried_once(program):
     assert ["rows" in cell for cell in made.json["cells"]] == [True, True, False, False]
     assert made.json["cells"][2]["reason"] == made.json["cells"][3]["reason"]
     assert made.err.count("1e38-teacher") <= 3
-    line[line.index(over[1])] = "teacher.train.lr=1e38"
+    line[line.index(over[1])] = "teacher.train.lr=1e38"  # no cell works
     assert program(*line).code == 3
 
 
