@@ -23,7 +23,14 @@ FULL_SIZE = [
     "owt_windowed",
     "sdtt",
 ]  # tests/e2e/test_full_size_recipes.py
-ALIKE = ["cifar_small", "mnist", "mnist_windowed", "shakespeare_windowed", "words_windowed"]
+ALIKE = [
+    "cifar_small",
+    "digits_gaussian",
+    "mnist",
+    "mnist_windowed",
+    "shakespeare_windowed",
+    "words_windowed",
+]
 """Recipes that go the same ways as others do, for `pytest -m slow`."""
 SECOND = {"shakespeare": "shakespeare_round2"}
 """Recipes whose teacher is the student of another: they follow it."""

@@ -41,6 +41,7 @@ def distilled(program, recipe, own, *, latents=2, **environment):
     return made, sampled
 
 
+@pytest.mark.slow
 def test_cifar10(program):
     small = [
         *("codec.height=8", "codec.width=8", "dataset.source=lossless4k", "network.channels=8"),

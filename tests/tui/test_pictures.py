@@ -55,6 +55,7 @@ ALWAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ALWAYS))
 def test_pictures_can_be_made_anew_and_are_not_stale(fresh: dict[str, str], name: str) -> None:
     committed = words((HERE / name).read_text(encoding="utf-8"))

@@ -207,6 +207,7 @@ def test_a_look_at_thousands_of_runs_without_news_is_cheap(crowd: Path) -> None:
     best_of(0.1, measure)
 
 
+@pytest.mark.slow
 def test_thousands_of_runs_are_soon_listed_filtered_and_cheap_to_watch(crowd: Path) -> None:
     async def main() -> None:
         app = MonitorApp(crowd, (RunDirectory(crowd / "digits" / "student-1"),), settings=Settings())

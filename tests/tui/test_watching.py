@@ -65,7 +65,8 @@ def listing(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (folder, *folder.rglob("*")))
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [8, 60])
 def test_watching_20_rows_a_second_costs_little(tmp_path: Path, seconds: int) -> None:
     run = make_run(tmp_path, step=600, steps=5000, rows=300)
     with training(run), terminal("monitor", run.path) as opened:
