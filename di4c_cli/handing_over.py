@@ -14,8 +14,6 @@ from di4c_cli.errors import CheckpointError, UsageError
 from di4c_cli.files import writing_to
 from di4c_cli.sources import House, Source, load_models, plan_of, resolve
 
-AT_ONCE = 50  # items
-
 
 def hand_over(source: str, given: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Find the calls in which a student is behind its teacher, and make them the teacher's from here on.
@@ -36,7 +34,7 @@ def hand_over(source: str, given: dict[str, Any], device: torch.device) -> dict[
         raise UsageError(f"{source}: not a student", "a teacher has nobody to hand over to")
     settings = (found.recipe.hand_over or Config()).model_copy(update=given)
     rows = weighed(found, settings, device)
-    table = [HandedOver(steps=row["steps"], calls=row["calls"]) for row in rows if row["calls"]]
+    table = [HandedOver(steps=row["steps"], calls=row["calls"]) for row in rows]
     header = checkpoints.read_config(found.folder)
     sampler = header["recipe"]["sampler"] | {"by_teacher": [entry.model_dump() for entry in table]}
     header["recipe"] = header["recipe"] | {"sampler": sampler}
@@ -63,7 +61,7 @@ def weighed(found: Source, settings: Config, device: torch.device) -> list[dict[
     def cost(model: str, steps: int) -> Float[Tensor, "N K"]:
         plan = [call for call in plan_of(recipe, models, steps, model, 0) if call.leap is None]
         paths, latents = (torch.Generator(device).manual_seed(seed) for seed in (1, 2))
-        parts = [items[rows] for rows in torch.arange(len(items)).split(AT_ONCE)]
+        parts = [items[rows] for rows in torch.arange(len(items)).split(settings.batch)]
         return torch.cat(
             [
                 call_nats(plan, house.process, part.x_0, paths, latents, settings.num_latents, part.label)

@@ -25,6 +25,8 @@ class Config(_Config):
     """Held-out items."""
     num_latents: int = Field(64, ge=1)
     """Draws of lambda for each item and call: with few of them the student looks worse than it is."""
+    batch: int = Field(50, ge=1)
+    """Items at a time."""
 
 
 ERRORS = 2.0
@@ -32,11 +34,11 @@ ERRORS = 2.0
 
 
 class HandedOver(_Config):
-    """The calls of a run of so many steps that are the teacher's."""
+    """The calls of a run of so many steps that are the teacher's: none, where the student keeps up."""
 
     steps: int = Field(ge=1)
     """K, the number of calls."""
-    calls: list[int] = Field(min_length=1)
+    calls: list[Annotated[int, Field(ge=0)]]
     """The teacher's, counted from 0 (t = 1)."""
 
 

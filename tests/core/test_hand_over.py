@@ -53,3 +53,9 @@ def test_the_nearest_in_scale():
     assert handed_over(table, 10) == [0, 1, 2]
     assert handed_over(table, 12) == [9, 10, 11]
     assert handed_over([], 12) == []
+
+
+def test_where_the_student_keeps_up_it_keeps_its_calls():
+    table = [HandedOver(steps=k, calls=[]) for k in (1, 2, 4)] + [HandedOver(steps=8, calls=[4, 5, 6, 7])]
+    assert [handed_over(table, steps) for steps in (1, 2, 3, 4, 5)] == [[]] * 5
+    assert handed_over(table, 6) == [3, 4, 5]
