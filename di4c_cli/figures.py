@@ -90,6 +90,13 @@ class Group:
     seconds_per_sample: float
     not_comparable: bool
     """Whether its entropy is another than the teacher's."""
+    by_teacher: int = 0
+    """Calls that a student hands over."""
+
+    @property
+    def name(self) -> str:
+        """The model, and how many of its calls are another's."""
+        return f"{self.model}, {self.by_teacher} by teacher" if self.by_teacher else self.model
 
 
 def aggregate(rows: Iterable[dict[str, Any]]) -> list[Group]:
@@ -112,6 +119,7 @@ def _group(model: str, steps: int, setting: Setting, rows: list[dict[str, Any]])
         metrics={name: Figure.of(v, *values.get(name + ERROR, [])[:1]) for name, v in values.items()},
         seconds_per_sample=statistics.fmean(row["seconds_per_sample"] for row in rows),
         not_comparable=any(row.get("not_comparable", False) for row in rows),
+        by_teacher=rows[0].get("by_teacher", 0),
     )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
+from di4c_cli.core.hand_over import handed_over
 from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, plain
 from di4c_cli.core.samplers import Final, Plan, network_calls
 from di4c_cli.core.tempering import at_temperature
@@ -127,11 +128,14 @@ class Planned:
     """What networks run in; draws are in float64, whatever that is."""
     seed: int
     plan: Plan
+    by_teacher: int = 0
+    """Calls that a student hands over."""
 
     def told(self, num: int) -> dict[str, Any]:
         """The row of `num` samples, but for its figures."""
         row = {"model": self.model, "steps": self.steps, "nfe": network_calls(self.plan)}
         row |= {"guidance": self.guidance} if self.house.recipe.classes else {}
+        row |= {"by_teacher": self.by_teacher} if self.by_teacher else {}
         row |= {"temperature": self.temperature, "final": self.house.recipe.sampler.final}
         return row | {"precision": self.precision, "num": num, "seed": self.seed}
 
@@ -161,7 +165,8 @@ def planned(
             by_teacher = min(k - 1, max(1, round(share * k))) if model == "hybrid" else 0
             plan = at_temperature(plan_of(recipe, loaded, k, model, by_teacher, scale), temperature)
             where = ending(house, final)
-            one = Planned(where, model, k, scale, temperature, loaded.dtype, seeds[0], plan)
+            handed = len(handed_over(recipe.sampler.by_teacher, k)) if model == "student" else 0
+            one = Planned(where, model, k, scale, temperature, loaded.dtype, seeds[0], plan, handed)
             rows += [replace(one, seed=seed) for seed in seeds]
     return rows
 

@@ -16,12 +16,10 @@ from di4c_cli.cells import Cell, planned, refuse_changes
 from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError, RecipeError, UsageError
 from di4c_cli.files import write_text_atomic, writing_to
 from di4c_cli.grid import write_grid
-from di4c_cli.handing_over import hand_over
 from di4c_cli.judging import chosen_metrics
 from di4c_cli.matrix_table import MODELS, document
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.session import ended_by_signals
-from di4c_cli.sources import pick_device
 
 KEPT = "matrix.json"
 """What a student's run keeps of its evaluation: `di4c eval` may write another one later."""
@@ -159,8 +157,6 @@ class Maker:
         run = RunDirectory(runs_root() / loaded.name / name)
         begun = RunDirectory.is_run(run.path)
         if begun and run.status().state == "finished":
-            if role == "student" and loaded.recipe.hand_over is not None and not (run.path / KEPT).is_file():
-                hand_over(str(run.final), {}, pick_device(self.device))  # it may have ended before that
             return run
         pipeline.train(
             loaded,

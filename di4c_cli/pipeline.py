@@ -49,6 +49,9 @@ def train(
         begin(trainer, loaded, resuming=resume is not None)
         with stop_on_signals() as stop, recorded(run, trainer.status):
             row = trainer.fit(data.train, stop)
+            weighed = None
+            if role == "student" and loaded.recipe.hand_over is not None:  # before the run counts as finished
+                weighed = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device))
     result = {
         "run": str(run.path),
         "checkpoint": str(run.final),
@@ -56,9 +59,7 @@ def train(
         "seconds": time.monotonic() - started,
         "final": {key: value for key, value in row.items() if key not in ("step", "time")},
     }
-    if role == "student" and loaded.recipe.hand_over is not None:
-        result["hand_over"] = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device))
-    return result
+    return result | ({"hand_over": weighed} if weighed else {})
 
 
 def sample(

@@ -72,7 +72,7 @@ def table(result: dict[str, Any]) -> str:
     for group in groups:
         figures = [_cell(group.metrics.get(name)) for name in names]
         speed = f"{1000 * group.seconds_per_sample:.3g}"
-        model = f"{group.model} {DAGGER}" if group.not_comparable else group.model
+        model = f"{group.name} {DAGGER}" if group.not_comparable else group.name
         lines.append([model, str(group.steps), *group.setting.cells(parts), str(group.nfe), *figures, speed])
     if result["reference"]:
         floor = [f"{result['reference'][name]:.4g}" if name in result["reference"] else "" for name in names]

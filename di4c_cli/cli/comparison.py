@@ -22,7 +22,7 @@ def print_comparison(evaluation: dict[str, Any]) -> None:
     parts, dagger = columns(groups), DAGGER if console.can_print(DAGGER) else "(!)"
     lines = [
         [
-            f"{group.model} {dagger}" if group.not_comparable else group.model,
+            f"{group.name} {dagger}" if group.not_comparable else group.name,
             group.steps,
             *group.setting.cells(parts),
             group.nfe,

@@ -48,6 +48,19 @@ def test_the_checkpoint_samples_as_stated(untrained):
     assert as_stated != samples(program, "digits/student-1", "sampler.by_teacher=[]")
 
 
+def test_an_evaluation_tells_whose_calls_they_are(untrained):
+    program, _ = untrained
+    line = ["eval", "digits/student-1", "--steps", "4", "--num", "8", "--models", "teacher,student"]
+    line += ['metrics=[{kind="nll_bound",num=4,num_latents=2}]', "--out", program.home / "report"]
+    teacher, student = program.ok(*line, "--json").json["rows"]
+    assert ("by_teacher" in teacher, student["by_teacher"]) == (False, 4)
+    assert student["metrics"] == teacher["metrics"]
+    assert "student, 4 by teacher" in (program.home / "report" / "results.md").read_text()
+    alone = program.ok(*line, "--json", "sampler.by_teacher=[]").json["rows"][1]
+    assert "by_teacher" not in alone
+    assert alone["metrics"] != teacher["metrics"]
+
+
 def test_by_hand(digits, tmp_path):
     program = Program(tmp_path)
     shutil.copytree(digits.runs / "digits", program.runs / "digits")

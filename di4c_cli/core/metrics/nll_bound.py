@@ -22,19 +22,6 @@ from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
 
 
-def nll_bound(
-    plan: Plan,
-    process: ForwardProcess,
-    x_0: Int[Tensor, "B D"],
-    chain: torch.Generator,
-    latents: torch.Generator,
-    num_latents: int,
-    label: Int[Tensor, " B"] | None = None,
-) -> Float[Tensor, " B"]:
-    """One estimate of the bound for each x_0, nats: the sum of what the calls cost (`call_nats`)."""
-    return call_nats(plan, process, x_0, chain, latents, num_latents, label).sum(1)
-
-
 def call_nats(
     plan: Plan,
     process: ForwardProcess,
@@ -44,7 +31,7 @@ def call_nats(
     num_latents: int,
     label: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, "B K"]:
-    """The bound's terms, one for each x_0 and call, nats.
+    """One estimate of the bound's terms for each x_0, nats: what each call costs. Their sum is the bound.
 
     Args:
         chain: draws the noisy states; models that share its seed are compared on the same paths.
@@ -99,10 +86,10 @@ class NllBound:
         items = spread(trial.dataset.test, self.num).to(trial.device)
         items = items.told(trial.process.space.num_classes, 0.0, chain)
         parts = [
-            nll_bound(trial.known, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
+            call_nats(trial.known, trial.process, part.x_0, chain, latents, self.num_latents, part.label)
             for part in (items[rows] for rows in torch.arange(len(items)).split(self.batch))
         ]
-        bounds = torch.cat(parts)
+        bounds = torch.cat(parts).sum(1)
         figures: dict[str, float | PerItem] = {"nll_bound": PerItem.mean(bounds.cpu(), held_out=True)}
         if len(bounds) > 1:
             figures["nll_bound_se"] = bounds.std().item() / math.sqrt(len(bounds))
