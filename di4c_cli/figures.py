@@ -76,6 +76,9 @@ class Figure:
     def of(cls, values: Sequence[float], error: float = 0.0) -> "Figure":
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else error)
 
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.std:.2g}" if self.std else f"{self.mean:.4g}"
+
 
 @dataclass(frozen=True)
 class Group:

@@ -67,16 +67,10 @@ def table(result: dict[str, Any]) -> list[list[str]]:
         if not line.figures:
             rows.append([*line.settings, *[""] * len(steps), line.reason])
             continue
-        pairs = [" / ".join(_shown(line.figures.get((model, k))) for model in MODELS) for k in steps]
+        pairs = [" / ".join(str(line.figures.get((model, k), "-")) for model in MODELS) for k in steps]
         took = " + ".join(f"{line.seconds[role]:.0f}" for role in MODELS if line.seconds[role])
         rows.append([*line.settings, *pairs, took + (f"; {line.reason}" if line.reason else "")])
     return rows
-
-
-def _shown(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    return f"{figure.mean:.4g} ± {figure.std:.2g}" if figure.std else f"{figure.mean:.4g}"
 
 
 def title(result: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from di4c_cli.figures import ARROWS, LETTERS, Figure, Group, aggregate, columns, metric_names
+from di4c_cli.figures import ARROWS, LETTERS, Group, aggregate, columns, metric_names
 from di4c_cli.files import write_text_atomic
 from di4c_cli.frontier import write_frontier
 from di4c_cli.telling import DAGGER, NOT_COMPARABLE, matched_table, verdict_lines, verdict_table
@@ -70,7 +70,7 @@ def table(result: dict[str, Any]) -> str:
     parts = columns(groups)
     lines = [["model", "K", *(LETTERS[part] for part in parts), "NFE", *head, "ms/sample"]]
     for group in groups:
-        figures = [_cell(group.metrics.get(name)) for name in names]
+        figures = [str(group.metrics.get(name, "")) for name in names]
         speed = f"{1000 * group.seconds_per_sample:.3g}"
         model = f"{group.name} {DAGGER}" if group.not_comparable else group.name
         lines.append([model, str(group.steps), *group.setting.cells(parts), str(group.nfe), *figures, speed])
@@ -78,12 +78,6 @@ def table(result: dict[str, Any]) -> str:
         floor = [f"{result['reference'][name]:.4g}" if name in result["reference"] else "" for name in names]
         lines.append(["*real data*", "", *[""] * len(parts), "", *floor, ""])
     return f"# {result['source']}\n\n{markdown(lines)}\n\n{_caption(result, groups)}\n"
-
-
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    return f"{figure.mean:.4g} ± {figure.std:.2g}" if figure.std else f"{figure.mean:.4g}"
 
 
 def _caption(result: dict[str, Any], groups: list[Group]) -> str:
