@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from di4c_cli import report
+from di4c_cli import figures, report
 
 
 def result():
@@ -28,14 +28,14 @@ def result():
 
 
 def test_rows_of_one_model_and_step_count_become_mean_and_spread():
-    groups = report.aggregate(result()["rows"])
+    groups = figures.aggregate(result()["rows"])
     assert [(g.model, g.steps, g.seeds) for g in groups] == [
         ("teacher", 1, 2),
         ("teacher", 2, 1),
         ("student", 1, 1),
     ]
-    assert groups[0].metrics["fd"] == report.Figure(92.0, pytest.approx(8**0.5))
-    assert groups[1].metrics["fd"] == report.Figure(60.0, 0.0)
+    assert groups[0].metrics["fd"] == figures.Figure(92.0, pytest.approx(8**0.5))
+    assert groups[1].metrics["fd"] == figures.Figure(60.0, 0.0)
     assert groups[1].seconds_per_sample == pytest.approx(0.004)
 
 
