@@ -25,7 +25,7 @@ from di4c_cli.runs import RunDirectory
 from di4c_cli.session import owned, recorded, stop_on_signals
 from di4c_cli.sources import House, load_models, pick_device, plan_of, resolve
 from di4c_cli.starting import begin
-from di4c_cli.writing import PICTURES, writer_for
+from di4c_cli.writing import writer_for
 
 
 def train(
@@ -95,7 +95,7 @@ def sample(
         raise UsageError(f"--teacher-steps {teacher_steps}: not between 0 and --steps {steps}")
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
     target = Path(out) if out else Path("samples") / f"{found.name}-{model}-{steps}"
-    chosen, write = writer_for(house.codec, format, target)
+    write = writer_for(house.codec, format, target, grid=grid)
     asks_teacher = teacher_steps or handed_over(found.recipe.sampler.by_teacher, steps)
     needed = {found.role, "teacher" if asks_teacher else found.role}
     models = load_models(found, house, where, needed=needed, weights=weights, dtype=dtype)
@@ -104,16 +104,6 @@ def sample(
     started = time.monotonic()
     tokens = draw_shared(house, plan, num, size, seed, where, label=labels, known=wanted.known)
     seconds = time.monotonic() - started
-
-    def written() -> list[Path]:
-        with writing_to(target):
-            files = write(house.codec, tokens, labels, target)
-            if grid and chosen != "png" and (draw_all := PICTURES.get(house.codec.noun)):
-                picture = target.with_suffix(".png") if target.suffix else target / "grid.png"
-                draw_all(house.codec, tokens, picture)
-                files.append(picture)
-        return files
-
     return {
         "source": found.path,
         "model": model,
@@ -122,7 +112,7 @@ def sample(
         "num": num,
         "seed": seed,
         "seconds": seconds,
-        "files": [str(path) for path in ranks.by_first(written)],
+        "files": [str(path) for path in ranks.by_first(lambda: write(tokens, labels))],
     }
 
 

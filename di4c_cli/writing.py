@@ -15,6 +15,7 @@ from di4c_cli.core import chemistry, progress
 from di4c_cli.core._vision import save_grid, save_image
 from di4c_cli.core.codecs import Codec
 from di4c_cli.errors import CheckpointError, UsageError
+from di4c_cli.files import writing_to
 
 TILE = 32  # pixels: smaller images are enlarged to at least this on grids
 PADDING = 2
@@ -109,21 +110,36 @@ PICTURES: dict[str, Callable[[Codec, Tensor, Path], Any]] = {"image": write_grid
 """What `--grid` draws, by a codec's noun."""
 
 
-def writer_for(codec: Codec, name: str | None, out: Path | None) -> tuple[str, Writer]:
-    """The writer of a format: the one named, else the one of `out`'s suffix, else the noun's first.
+def writer_for(
+    codec: Codec, name: str | None, out: Path, *, grid: bool = False
+) -> Callable[[Tensor, Tensor | None], list[Path]]:
+    """What writes tokens and labels: in the format named, else that of `out`'s suffix, else the noun's first.
+
+    Args:
+        grid: one picture of them all beside it, where the data has one and the format draws none itself.
 
     Raises:
-        UsageError: this data has no such format.
+        UsageError: this data has no such format; later on, `out` cannot be written.
     """
     known = WRITERS[codec.noun]
-    if name is None and out is not None and out.suffix[1:] in known:
+    if name is None and out.suffix[1:] in known:
         name = out.suffix[1:]
     name = name or next(iter(known))
     if name not in known:
         raise UsageError(f"--format {name}: not for {codec.noun} data", f"one of {', '.join(known)}")
-    if name == "png" and out is not None and out.suffix == ".png":
+    if name == "png" and out.suffix == ".png":
         raise UsageError(f"--out {out}: png is one file per image", "give a folder; its grid.png shows all")
-    return name, known[name]
+    write, draw_all = known[name], PICTURES.get(codec.noun)
+
+    def written(tokens: Tensor, label: Tensor | None) -> list[Path]:
+        with writing_to(out):
+            files = write(codec, tokens, label, out)
+            if grid and draw_all is not None and name != "png":
+                files.append(out.with_suffix(".png") if out.suffix else out / "grid.png")
+                draw_all(codec, tokens, files[-1])
+        return files
+
+    return written
 
 
 def write_preview(codec: Codec, drawn: dict[tuple[str, int], Tensor], folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Molecules and sequences on disk: formats, keys and the picture."""
 
 import json
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,13 +15,12 @@ TOKENS = SMILES.encode(TEXTS)
 
 
 def test_molecules_are_a_smi_file_unless_told_otherwise(tmp_path):
-    name, write = writing.writer_for(SMILES, None, None)
-    (path,) = write(SMILES, TOKENS, None, tmp_path)
-    assert (name, path) == ("smi", tmp_path / "samples.smi")
+    (path,) = writing.writer_for(SMILES, None, tmp_path)(TOKENS, None)
+    assert path == tmp_path / "samples.smi"
     assert path.read_text() == "CCO\nC1CC1\nC((\n\n"
-    assert writing.writer_for(SMILES, None, Path("a.txt"))[0] == "txt"
+    assert writing.writer_for(SMILES, None, tmp_path / "a.txt")(TOKENS, None) == [tmp_path / "a.txt"]
     with pytest.raises(UsageError, match="not for smiles data"):
-        writing.writer_for(SMILES, "png", None)
+        writing.writer_for(SMILES, "png", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +36,9 @@ def test_jsonl_calls_them_by_their_name(tmp_path, codec, key, text):
 
 def test_the_picture_has_a_place_for_each_molecule(tmp_path):
     pytest.importorskip("rdkit")
-    writing.PICTURES["smiles"](SMILES, TOKENS, tmp_path / "grid.png")
-    picture = Image.open(tmp_path / "grid.png").convert("L")
+    *_, path = writing.writer_for(SMILES, "txt", tmp_path, grid=True)(TOKENS, None)
+    assert path == tmp_path / "grid.png"
+    picture = Image.open(path).convert("L")
     tiles = [picture.crop((x, y, x + 220, y + 140)) for y in (0, 180) for x in (0, 220)]
     assert picture.size == (440, 360)
     assert [tile.getextrema()[0] < 255 for tile in tiles] == [True, True, False, False]

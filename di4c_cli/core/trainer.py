@@ -1,11 +1,8 @@
 """The only loop with an optimiser. Teacher and student go through it alike."""
 
 import math
-import resource
-import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from di4c_cli.core import checkpoints, ranks, training_state
+from di4c_cli.core.averages import Averages
 from di4c_cli.core.datasets import Split
+from di4c_cli.core.draws import Draws
 from di4c_cli.core.ema import EMA
 from di4c_cli.core.held_out import HeldOut
 from di4c_cli.core.keeping import Keeper
 from di4c_cli.core.loader import Loader
 from di4c_cli.core.losses import evaluated
+from di4c_cli.core.memory import peak_memory_mb
 from di4c_cli.core.networks import half_precision, run_as
 from di4c_cli.core.optimisation import Config
-from di4c_cli.core.order import num_parts, step_seed
+from di4c_cli.core.order import num_parts
 from di4c_cli.core.segment import Cast, Segment
 from di4c_cli.core.sharding import Copies, Pieces, fill, held
 from di4c_cli.core.skipping import Skipping, write_batch
@@ -34,14 +34,6 @@ from di4c_cli.errors import Interrupted, NonFiniteLossError
 from di4c_cli.runs import RunDirectory, Status
 
 HEARTBEAT = 15.0  # seconds: slow steps must not look like a dead run
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far, MiB: of the device where there is one, else resident memory of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @dataclass
@@ -88,6 +80,9 @@ class Trainer:
         self.parts = num_parts(self.config.batch_size, self.config.accumulate, ranks.size())
         each = self.parts // ranks.size()
         self.own = slice(ranks.rank() * each, (ranks.rank() + 1) * each)
+        self.draws = Draws(
+            self.times, self.cast.process.space, self.config, self.parts, self.own, self.device
+        )
         self.terms = [(section.kind, section.weight, section.build()) for section in self.losses]
         self.optimizer = torch.optim.AdamW(
             self.parameters,
@@ -100,8 +95,7 @@ class Trainer:
         self.keeper = Keeper(self.run, self.header, self.card, self.config.keep)
         self.step = 0
         self.elapsed = 0.0
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor | int] = defaultdict(int)
+        self.averages = Averages()
         self.skipping = Skipping(self.config.max_skipped, self.device)
         self.watch = LambdaWatch(self.config.warn_after)
         self.spikes = SpikeWatch()
@@ -175,47 +169,22 @@ class Trainer:
             group["lr"] = config.lr.at(self.step, config.steps)
         loss = torch.zeros((), device=self.device)
         with self.weights.whole():
-            for batch, t, s, generator in self._draws(parts):
+            for batch, t, s, generator in self.draws(self.step, parts):
                 self._segment = Segment(self.cast, batch, self._sent(t), self._sent(s), generator)
                 total = self._weighted_loss(self._segment, t, progress).sum() / config.batch_size
                 if total.requires_grad:  # not where every weight is 0
                     total.backward()
                 loss = loss + total.detach()
-                self._add("loss", total.detach() * self.parts)
+                self.averages.add("loss", total.detach() * self.parts)
             self.weights.reduce()
         norm = self.weights.clip(config.clip or math.inf)
-        self._add("grad_norm", norm)
+        self.averages.add("grad_norm", norm)
         ranks.add_up([loss])  # so that all ranks decide alike
         # Where this is 1, fused AdamW changes nothing: the decision needs no answer on the host.
         self.optimizer.found_inf = self.skipping(self.step, loss, norm)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
-
-    def _draws(self, parts: Sequence[Batch]) -> Iterator[tuple[Batch, Tensor, Tensor, torch.Generator]]:
-        """Each part with its (t, s) on the host, and with the generator of all else that is drawn for it.
-
-        Times are stratified over the whole batch: every rank draws all of them, and takes its own. They are
-        drawn on the host, which has to know where the weights of losses are 0.
-        """
-        config = self.config
-        host = torch.Generator().manual_seed(step_seed(config.seed, self.step))
-        drawn = self.times.sample(config.batch_size, host, "cpu", step=self.step)
-        t, s = (values.tensor_split(self.parts)[self.own] for values in drawn)
-        for number, batch in enumerate(parts):
-            part = self.own.start + number
-            torch.manual_seed(step_seed(config.seed, self.step, part))  # dropout
-            if part == 0 and self.device.type == "cpu":
-                generator = host  # goes on behind the times
-            else:  # not the seed of dropout, or both would be the same numbers
-                generator = torch.Generator(self.device)
-                generator.manual_seed(step_seed(config.seed, self.step, -2 - part))
-            yield (
-                batch.told(self.cast.process.space.num_classes, config.label_drop, generator),
-                t[number],
-                s[number],
-                generator,
-            )
 
     def _sent(self, values: Tensor) -> Tensor:
         return values.to(self.device, non_blocking=True)
@@ -239,27 +208,16 @@ class Trainer:
         values = evaluated([(loss, part) for _, _, _, loss, part in weighed])
         total = torch.zeros_like(segment.t)
         for (kind, w, rows, _, _), value in zip(weighed, values, strict=True):
-            self._add(f"loss/{kind}", value.detach().mean())
+            self.averages.add(f"loss/{kind}", value.detach().mean())
             total = total.index_add(0, rows, w * value)
         return total
 
     # -- what the run directory gets ---------------------------------------------------------
 
-    def _add(self, name: str, value: Tensor) -> None:
-        """Sums stay on the device until the next log line: no waiting for each figure of each step."""
-        value, finite = value.double(), torch.isfinite(value)
-        value = torch.where(finite, value, 0.0)
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._counts[name] = self._counts[name] + finite
-
     def _log(self, samples_per_s: float) -> dict[str, Any]:
         skipped = self.skipping.check(self.run.path)
         row: dict[str, Any] = {"step": self.step, "time": time.time(), "elapsed": self.elapsed}
-        sums = {name: value.item() for name, value in self._sums.items()}
-        counts = {name: int(count) for name, count in self._counts.items()}
-        row |= means(ranks.gathered((sums, counts)))
-        self._sums.clear()
-        self._counts.clear()
+        row |= self.averages.taken()
         if self.cast.teacher is not None:
             with self.weights.whole():
                 row |= ranks.gathered(self._segment.health())[-1]  # of the last part, whoever has it
@@ -336,15 +294,3 @@ class Trainer:
     def _read(self, folder: Path, name: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
         """This rank's part of a file that holds the whole of what is like this."""
         return self.weights.own(checkpoints.read_like(folder, name, self.weights.outline(like)))
-
-
-def means(parts: Sequence[tuple[dict[str, float], dict[str, int]]]) -> dict[str, float]:
-    """The means of figures from the sums and counts of every rank; not all ranks need have all of them.
-
-    What none of them counted, as no step was finite, is left out.
-    """
-    names = dict.fromkeys(name for sums, _ in parts for name in sums)
-    totals = {name: sum(counts.get(name, 0) for _, counts in parts) for name in names}
-    return {
-        name: sum(sums.get(name, 0.0) for sums, _ in parts) / total for name, total in totals.items() if total
-    }

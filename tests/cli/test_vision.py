@@ -24,6 +24,18 @@ assert first.utils.make_grid(torch.zeros(2, 1, 3, 3)).shape[0] == 3
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+def test_pictures_do_not_wait_for_torchvision(tmp_path):
+    program = f"""
+import sys, torch
+from pathlib import Path
+from di4c_cli.core._vision import save_grid
+save_grid(torch.zeros(3, 1, 8, 8), Path({str(tmp_path / "grid.png")!r}))
+assert not {{"torchvision", "torch._dynamo"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    assert (tmp_path / "grid.png").is_file()
+
+
 def test_other_failures_are_not_hidden(monkeypatch):
     def broken(name):
         raise RuntimeError("something else")
@@ -45,6 +57,14 @@ def test_small_images_are_enlarged_without_smoothing(tmp_path):
     assert (pixels[2:6, 2:6] == 255).all()
     assert pixels[2:34, 2:34].sum() == 16 * 255
     assert (pixels[2:34, 36:68] == 128).all()
+
+
+@pytest.mark.parametrize(("num", "columns", "channels"), [(5, 3, 3), (2, 4, 1), (6, 3, 1)])
+def test_tiles_lie_as_torchvision_lays_them(num, columns, channels):
+    images = torch.rand(num, channels, 4, 6)
+    make_grid = _vision.import_torchvision().utils.make_grid
+    wanted = make_grid(images, nrow=columns, padding=2, pad_value=0.5)[:channels]
+    assert torch.equal(_vision.tiled(images, min(columns, num), 2), wanted)
 
 
 def test_colour_and_range(tmp_path):
