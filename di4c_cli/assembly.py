@@ -15,6 +15,7 @@ from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.held_out import NUM as HELD_OUT
 from di4c_cli.core.held_out import HeldOut
+from di4c_cli.core.metrics import fitting
 from di4c_cli.core.order import num_parts
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast, Segment
@@ -211,7 +212,7 @@ def rehearse(
     """One data point through every loss, so that pieces that do not fit are found before there is a run.
 
     With two draws of lambda, however many the run has: full-size laws are gigabytes. One data point is shown,
-    too: a codec without its weights would end the run at its first preview.
+    too: a codec without its weights would end the run at its first preview. So would a metric at its end.
     """
     house.codec.decode(data.train[torch.arange(1)].x_0)
     segment, _ = first_segment(cast, settings, data, device)
@@ -219,6 +220,8 @@ def rehearse(
     with torch.no_grad():
         for number, section in enumerate(settings.losses):
             built(loaded.path, f"{table}.{number}", lambda section=section: section.build()(segment))
+    if role == "student":  # is evaluated at the end
+        built(loaded.path, "metrics", lambda: fitting(loaded.recipe.metrics, house.codec, data))
 
 
 def first_segment(cast: Cast, settings: Any, data: Dataset, device: torch.device) -> tuple[Segment, int]:

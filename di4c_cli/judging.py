@@ -12,14 +12,14 @@ from torch import Tensor
 
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.hand_over import handed_over
-from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, plain
+from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, fitting, plain
 from di4c_cli.core.samplers import Final, Plan, network_calls
 from di4c_cli.core.tempering import at_temperature
 from di4c_cli.drawing import every_class
 from di4c_cli.errors import UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
-from di4c_cli.sources import House, Models, plan_of
+from di4c_cli.sources import House, Models, built, plan_of
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,25 @@ class Judge:
         return {next(iter(metric.directions)): metric.judge(trial) for metric in judged}
 
 
-def chosen_metrics(recipe: Recipe, names: list[str] | None) -> list[Metric]:
-    """The recipe's metrics that give at least one of the figures asked for.
+def judge_of(
+    house: House, place: object, names: list[str] | None, device: torch.device, data: Dataset
+) -> Judge:
+    """A judge by the recipe's metrics that give at least one of the figures asked for.
+
+    Args:
+        place: where the recipe stands, for complaints.
 
     Raises:
         UsageError: a figure that none of them gives.
+        RecipeError: a metric does not fit the data.
     """
-    built = [section.build() for section in recipe.metrics]
-    known = {name for metric in built for name in metric.directions}
+    sections = house.recipe.metrics
+    known = {name for section in sections for name in section.build().directions}
     for name in names or []:
         if name not in known:
             raise UsageError(f"--metrics {name}: not in this recipe", f"it gives {', '.join(sorted(known))}")
-    return [metric for metric in built if names is None or metric.directions.keys() & set(names)]
+    metrics = built(place, "metrics", lambda: fitting(sections, house.codec, data, names))
+    return Judge(house, data, metrics, names, device)
 
 
 @dataclass(frozen=True)

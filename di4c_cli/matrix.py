@@ -16,7 +16,6 @@ from di4c_cli.cells import Cell, planned, refuse_changes
 from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError, RecipeError, UsageError
 from di4c_cli.files import write_text_atomic, writing_to
 from di4c_cli.grid import write_grid
-from di4c_cli.judging import chosen_metrics
 from di4c_cli.matrix_table import MODELS, document
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.session import ended_by_signals
@@ -93,7 +92,7 @@ def shown_figure(loaded: recipe_file.LoadedRecipe, wanted: str | None) -> str:
     Raises:
         UsageError: the recipe does not measure it.
     """
-    names = [name for metric in chosen_metrics(loaded.recipe, None) for name in metric.directions]
+    names = [name for section in loaded.recipe.metrics for name in section.build().directions]
     if not names:
         raise UsageError(f"{loaded.path}: has no metrics to compare cells by", "add [[metrics]]")
     if wanted is not None and wanted not in names:

@@ -19,7 +19,7 @@ from di4c_cli.drawing import Conditions, draw, draw_shared
 from di4c_cli.errors import UsageError
 from di4c_cli.files import writing_to
 from di4c_cli.handing_over import hand_over
-from di4c_cli.judging import Judge, Settings, chosen_metrics, planned, refuse_mixed, report_folder
+from di4c_cli.judging import Settings, judge_of, planned, refuse_mixed, report_folder
 from di4c_cli.report import write_report
 from di4c_cli.runs import RunDirectory
 from di4c_cli.session import owned, recorded, stop_on_signals
@@ -140,7 +140,7 @@ def evaluate(
     recipe = found.recipe
     settings, num = recipe.eval, num or recipe.eval.num
     house = House.build(recipe, found.path)
-    judge = Judge(house, house.dataset(), chosen_metrics(recipe, metrics), metrics, where)
+    judge = judge_of(house, found.path, metrics, where, house.dataset())
     scales = guidance or settings.guidance or [recipe.guidance.scale]
     asked = Settings(scales, temperatures or [1.0], finals or [recipe.sampler.final])
     trials = []
@@ -150,7 +150,7 @@ def evaluate(
     if not mixed:
         refuse_mixed(trials)
     label = judge.labels(num)
-    reference = ranks.after_first(lambda: judge.floor(num))  # metrics that do not fit are found here
+    reference = ranks.after_first(lambda: judge.floor(num))
     report = Path(out) if out else report_folder(found.folder, found.name)
     with writing_to(report):
         report.mkdir(parents=True, exist_ok=True)

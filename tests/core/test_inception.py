@@ -86,13 +86,11 @@ def test_weights_are_read_as_tensors_only(tmp_path):
 
 
 def test_what_is_no_image_is_refused(weights):
-    from dataclasses import replace
-
     metric = inception.Config(weights=str(weights)).build()
     assert isinstance(metric, Judged)
     assert "40 real ones of the train split" in metric.judge(trial(FAKE))
     with pytest.raises(RecipeError, match="more than 3 samples"):
         metric(trial(FAKE[:3]))
     text = characters.Config(length=4, alphabet="ab").build()
-    with pytest.raises(RecipeError, match="reads images"):
-        metric(replace(trial(FAKE), codec=text))
+    with pytest.raises(ValueError, match="reads images"):
+        inception.Config().check(text, trial(FAKE).dataset)

@@ -16,6 +16,7 @@ from di4c_cli.core.metrics import (
     class_entropy,
     copies,
     entropy,
+    fitting,
     frechet,
     kid,
     nll_bound,
@@ -29,7 +30,6 @@ from di4c_cli.core.processes import gaussian, masked, uniform
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import Call, ancestral, sample
 from di4c_cli.core.space import NEVER, StateSpace
-from di4c_cli.errors import RecipeError
 
 PROCESSES = {
     "masked": lambda space: masked.Config().build(space),
@@ -335,12 +335,24 @@ def test_classifier_is_made_once_and_named_by_what_made_it(images, tmp_path, mon
     assert torch.equal(make(data, codec, tmp_path).test_features, ours.test_features)
 
 
-def test_features_need_labelled_images(tmp_path):
+@pytest.mark.parametrize("metric", [frechet, kid, precision_recall, class_entropy, copies])
+def test_features_need_labelled_images(metric):
     codec = states.Config(num_dims=2, num_states=2).build()
     data = toy.Config(joint="pairs", num=10).build(codec)
-    for metric in (frechet, kid, precision_recall, class_entropy, copies):
-        with pytest.raises(RecipeError, match="metrics"):
-            metric.Config().build()(trial(tmp_path, data, codec, data.test.x_0))
+    with pytest.raises(ValueError, match="images"):
+        metric.Config().check(codec, data)
+
+
+def test_metrics_of_a_recipe_fit_its_data_and_do_not_meet():
+    codec = states.Config(num_dims=2, num_states=2).build()
+    data = toy.Config(joint="pairs", num=10).build(codec)
+    sections = [tv.Config(), frechet.Config()]
+    with pytest.raises(ValueError, match=r"^1 \(frechet\): needs images"):
+        fitting(sections, codec, data)
+    (only,) = fitting(sections, codec, data, ["tv"])  # what is not asked for need not fit
+    assert only.directions.keys() == {"tv"}
+    with pytest.raises(ValueError, match=r"^1 \(tv\) gives tv, and so does 0 \(tv\); leave one"):
+        fitting([sections[0]] * 2, codec, data)
 
 
 def test_frechet_distance_of_gaussians_is_the_closed_form():
@@ -520,16 +532,6 @@ def test_ends_of_documents_are_no_words():
     codec = Documents(24, LETTERS)
     rows = torch.tensor([[0, *codec.tokenize("b cd"), 0, *codec.tokenize("de f"), 0]])
     assert spelling.complete_words(codec, rows) == [["cd", "de"]]
-
-
-def test_spelling_is_of_running_text(tmp_path):
-    for codec in (
-        states.Config(num_dims=2, num_states=12).build(),
-        pixels.Config(height=1, width=2, levels=4).build(),
-    ):
-        points = TensorSplit(torch.tensor([[0, 1]]))
-        with pytest.raises(RecipeError, match="spelling reads running text"):
-            spelling.Config().build()(trial(tmp_path, Dataset(points, points), codec, points.x_0))
 
 
 def test_entropy_of_equal_states_is_the_logarithm(tmp_path):

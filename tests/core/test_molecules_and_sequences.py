@@ -145,8 +145,8 @@ def test_what_sequences_cannot_read(family):
         (sequence_metrics.Config(letters="X"), DNA, "no 'X' here"),
         (sequence_metrics.Config(k=8), sequences.Config(length=6).build(), "rows of 6 have no 8-mers"),
     ):
-        with pytest.raises(RecipeError, match=complaint):
-            figures(config, family, codec, family.test.x_0)
+        with pytest.raises(ValueError, match=complaint):
+            config.check(codec, family)
 
 
 # molecules
@@ -207,6 +207,9 @@ def test_molecules_without_rdkit_say_what_to_install(spelled, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit.RDLogger", None)
     with pytest.raises(RecipeError, match=r"pip install 'di4c\[molecules\]'"):
         figures(molecule_metrics.Config(), spelled[1], spelled[0], spelled[1].test.x_0)
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    with pytest.raises(ValueError, match=r"pip install 'di4c\[molecules\]'"):
+        molecule_metrics.Config().check(*spelled)
 
 
 # files

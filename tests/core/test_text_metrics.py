@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from di4c_cli.core.codecs import characters, pixels
+from di4c_cli.core.codecs import characters, pixels, states
 from di4c_cli.core.datasets import Dataset, TensorSplit, spread
 from di4c_cli.core.judges import ngram, transformer
 from di4c_cli.core.metrics import (
@@ -97,8 +97,8 @@ def test_divergence_of_equal_and_of_foreign_text():
     measure = ngrams.Config(longest=2).build()
     assert figures(measure, trial(data, codec, rows[:2]))["ngram_js_2"] == 0
     assert figures(measure, trial(data, codec, rows[2:]))["ngram_js_2"] == pytest.approx(1)
-    with pytest.raises(RecipeError, match="rows of 6 tokens have no 8-grams"):
-        ngrams.Config(longest=8).build()(trial(data, codec, rows))
+    with pytest.raises(ValueError, match="rows of 6 tokens have no 8-grams"):
+        ngrams.Config(longest=8).check(codec, data)
 
 
 # entropy
@@ -226,8 +226,8 @@ def test_mauve_is_that_of_the_package(monkeypatch):
     data = Dataset(TensorSplit(rows[2:]), TensorSplit(rows))
     measure = mauve.Config().build()
     monkeypatch.setitem(sys.modules, "mauve", None)
-    with pytest.raises(RecipeError, match="mauve-text"):
-        measure(trial(data, codec, rows))
+    with pytest.raises(ValueError, match="mauve-text"):
+        mauve.Config().check(codec, data)
     package = ModuleType("mauve")
     given = {}
     package.compute_mauve = lambda **texts: given.update(texts) or SimpleNamespace(mauve=0.5)
@@ -236,13 +236,14 @@ def test_mauve_is_that_of_the_package(monkeypatch):
     assert (given["p_text"], given["q_text"]) == (["abcabc", "cccccc"], ["abcabc", "bcabca"])
 
 
-@pytest.mark.parametrize("metric", [ngrams, self_bleu, mauve, perplexity])
+@pytest.mark.parametrize("metric", [ngrams, self_bleu, mauve, perplexity, spelling])
 def test_they_are_of_running_text(metric):
     codec = pixels.Config(height=2, width=4, levels=4).build()
     rows = torch.zeros(2, 8, dtype=torch.int64)
     data = Dataset(TensorSplit(rows), TensorSplit(rows))
-    with pytest.raises(RecipeError, match="reads running text"):
-        metric.Config().build()(trial(data, codec, rows))
+    for other in (codec, states.Config(num_dims=2, num_states=12).build()):
+        with pytest.raises(ValueError, match="reads running text"):
+            metric.Config().check(other, data)
 
 
 # what a default table must expose

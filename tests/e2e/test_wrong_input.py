@@ -65,6 +65,8 @@ kind = "maskd"
         ("distill toy classes=3", ["classes: the data set has no labels", "set classes = 0"]),
         ("distill digits student.init=nowhere", ["nowhere: no checkpoint here"]),
         ("train-teacher digits teacher.losses.0.kind=marginal", ["teacher.losses.0: ", "needs a teacher"]),
+        ("distill toy 'metrics=[{kind=\"copies\"}]'", ["metrics: 0 (copies): compares images; leave it out"]),
+        ('distill toy \'metrics=[{kind="tv"},{kind="tv"}]\'', ["1 (tv) gives tv, and so does 0 (tv)"]),
         # sampling
         ("sample nothere", ["nothere: no such run, checkpoint or recipe", "shipped: "]),
         ("sample digit", ["digit: no such run", "Did you mean 'digits'?"]),

@@ -4,12 +4,13 @@ A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A me
 a Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
 """
 
+import importlib.util
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -76,6 +77,11 @@ class PerItem:
         return math.exp(ratio) if self.exponential else ratio
 
 
+def installed(package: str) -> bool:
+    """Whether a package is there, found out without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
 def plain(values: Mapping[str, float | PerItem]) -> dict[str, float]:
     """Figures without their items."""
     return {name: value.figure if isinstance(value, PerItem) else value for name, value in values.items()}
@@ -100,6 +106,39 @@ class Judged(Protocol):
 class Config(_Config, ABC):
     """What every metric is told: nothing yet."""
 
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        """Called before anything is trained.
+
+        Raises:
+            ValueError: it cannot measure such samples, or lacks a package or something of the data.
+        """
+
     @abstractmethod
     def build(self) -> Metric:
         """The component that this section describes."""
+
+
+def fitting(
+    sections: Sequence[Any], codec: Codec, dataset: Dataset, names: Sequence[str] | None = None
+) -> list[Metric]:
+    """The metrics of a recipe that give at least one of the figures asked for (all, without `names`).
+
+    Raises:
+        ValueError: one of them does not fit the data, or gives a figure that another gives too.
+    """
+    found: list[Metric] = []
+    given: dict[str, str] = {}
+    for number, section in enumerate(sections):
+        metric, place = section.build(), f"{number} ({section.kind})"
+        if names is not None and not metric.directions.keys() & set(names):
+            continue
+        try:
+            section.check(codec, dataset)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        for name in metric.directions:
+            if name in given:
+                raise ValueError(f"{place} gives {name}, and so does {given[name]}; leave one of them out")
+            given[name] = place
+        found.append(metric)
+    return found

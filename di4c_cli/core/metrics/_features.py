@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec, ImageCodec
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.space import Batch
-from di4c_cli.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -113,19 +113,20 @@ class Evaluator:
         return torch.cat([self._classifier.body(self._codec.decode(chunk)).double() for chunk in chunks])
 
 
+class Config(metrics.Config):
+    """What metrics in this feature space are told: nothing yet."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if not isinstance(codec, ImageCodec) or spread(dataset.train, 1).label is None:
+            raise ValueError("needs images with labels; leave it out")
+
+
 @lru_cache(maxsize=4)
 def evaluator(dataset: Dataset, codec: Codec, cache: Path) -> Evaluator:
-    """The evaluator of a data set: from this process, from `cache`, or trained now (seconds).
-
-    Raises:
-        RecipeError: the data are not images with labels.
-    """
+    """The evaluator of a data set: from this process, from `cache`, or trained now (seconds)."""
     items = spread(dataset.train, SETTINGS.num_train)
-    if not isinstance(codec, ImageCodec) or items.label is None:
-        raise RecipeError(
-            "metrics: Frechet distance, KID, precision, recall and class entropy need images with labels",
-            "leave them out of this recipe",
-        )
+    assert isinstance(codec, ImageCodec)
+    assert items.label is not None
     name = f"classifier-{_digest(items, codec)}"
     classifier = Classifier(codec.image_shape, int(items.label.max()) + 1)
     path = cache / f"{name}.safetensors"

@@ -3,20 +3,23 @@
 from jaxtyping import Int
 from torch import Tensor
 
-from di4c_cli.core.codecs import TextCodec
-from di4c_cli.core.datasets import spread
+from di4c_cli.core import metrics
+from di4c_cli.core.codecs import Codec, TextCodec
+from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Trial
-from di4c_cli.errors import RecipeError
 
 
-def text_codec(trial: Trial, metric: str) -> TextCodec:
-    """The codec of a trial, known to be of running text.
+class Config(metrics.Config):
+    """What metrics of running text are told: nothing yet."""
 
-    Raises:
-        RecipeError: it is another one.
-    """
-    if not isinstance(trial.codec, TextCodec):
-        raise RecipeError(f"metrics: {metric} reads running text", "leave it out of this recipe")
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if not isinstance(codec, TextCodec):
+            raise ValueError("reads running text; leave it out")
+
+
+def text_codec(trial: Trial) -> TextCodec:
+    """The codec of a trial, which `check` knows to be of running text."""
+    assert isinstance(trial.codec, TextCodec)
     return trial.codec
 
 

@@ -1,7 +1,6 @@
 """Whether class-conditional samples show the class that was asked for."""
 
-from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, Metric, PerItem, Trial
+from di4c_cli.core.metrics import Direction, Metric, PerItem, Trial, _features
 from di4c_cli.core.metrics._features import evaluator
 
 
@@ -17,7 +16,7 @@ class ClassAccuracy:
         return {"class_accuracy": PerItem.mean((classes == trial.label.cpu()).double())}
 
 
-class Config(metrics.Config):
+class Config(_features.Config):
     """Share of class-conditional samples recognised as their class."""
 
     def build(self) -> Metric:

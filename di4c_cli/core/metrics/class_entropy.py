@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import evaluator
 
 
@@ -22,7 +21,7 @@ class ClassEntropy:
         return {"class_entropy": entropy / math.log(space.num_classes)}
 
 
-class Config(metrics.Config):
+class Config(_features.Config):
     """Entropy of the predicted classes over that of equal classes."""
 
     def build(self) -> ClassEntropy:

@@ -11,7 +11,6 @@ from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, Trial
-from di4c_cli.errors import RecipeError
 
 CHUNK = 250  # images compared at a time
 ROUNDING = 1e-3  # of squared distances in float32; pixels of 16 levels or fewer differ by more
@@ -41,8 +40,6 @@ class Copies:
         self.num = num
 
     def __call__(self, trial: Trial) -> dict[str, float]:
-        if trial.codec.modality != "image":
-            raise RecipeError("metrics: copies compares images", "leave it out of this recipe")
         train, limit = _scale(trial.dataset, trial.codec, self.num)
         samples = trial.codec.decode(trial.samples[: self.num].cpu()).flatten(1)
         return {"copies": (nearest(samples, train) < limit - ROUNDING).double().mean().item()}
@@ -53,6 +50,10 @@ class Config(metrics.Config):
 
     num: int = Field(1000, ge=1)
     """Samples, and held-out images for the limit, looked at."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if codec.modality != "image":
+            raise ValueError("compares images; leave it out")
 
     def build(self) -> Copies:
         return Copies(self.num)

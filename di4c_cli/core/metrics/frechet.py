@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import PassThrough, evaluator
 from di4c_cli.errors import RecipeError
 
@@ -45,7 +44,7 @@ class Frechet:
         return {"fd": frechet_distance(train, fake), "fd_test": frechet_distance(test, fake_for_test)}
 
 
-class Config(metrics.Config):
+class Config(_features.Config):
     """Frechet distance to the training and to the held-out split (at most 10,000 items of each)."""
 
     def build(self) -> Frechet:

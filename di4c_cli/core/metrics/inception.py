@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
-from di4c_cli.core.codecs import ImageCodec
+from di4c_cli.core.codecs import Codec, ImageCodec
 from di4c_cli.core.datasets import Dataset, Split, spread
 from di4c_cli.core.datasets._download import download_folder, downloading
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, Trial, installed
 from di4c_cli.core.metrics.frechet import frechet_distance
 from di4c_cli.core.metrics.precision_recall import covered
 from di4c_cli.errors import DataError, RecipeError
@@ -66,14 +66,11 @@ def inception(weights: Path | None) -> Inception:
     """The network with weights from a file, or a download.
 
     Raises:
-        RecipeError: torch-fidelity is not installed.
         DataError: the file is not there, or holds something else.
     """
     import_torchvision()  # before torch-fidelity does
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError:
-        raise RecipeError("metrics: inception needs torch-fidelity", "pip install 'di4c[fid]'") from None
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     path = weights or _downloaded()
     try:
         content = path.read_bytes()
@@ -150,10 +147,9 @@ class InceptionMetrics:
         )
 
     def __call__(self, trial: Trial) -> dict[str, float]:
-        """Raises RecipeError where the data are not images, or too few samples are given."""
+        """Raises RecipeError where too few samples are given."""
         codec = trial.codec
-        if not isinstance(codec, ImageCodec):
-            raise RecipeError("metrics: inception reads images", "leave it out of this recipe")
+        assert isinstance(codec, ImageCodec)
         if len(trial.samples) <= NEIGHBOUR:
             raise RecipeError(
                 f"eval.num: the inception metric needs more than {NEIGHBOUR} samples", "raise it, or --num"
@@ -186,6 +182,12 @@ class Config(metrics.Config):
     """Which split samples are compared with."""
     num: int = Field(50_000, ge=10)
     """Items of it, at most, spread evenly."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if not isinstance(codec, ImageCodec):
+            raise ValueError("reads images; leave it out")
+        if not installed("torch_fidelity"):
+            raise ValueError("needs torch-fidelity; pip install 'di4c[fid]'")
 
     def build(self) -> InceptionMetrics:
         weights = None if self.weights is None else Path(self.weights).expanduser()

@@ -7,9 +7,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import PassThrough, evaluator
 
 
@@ -59,7 +58,7 @@ class KernelDistance:
         return {"kid": value}
 
 
-class Config(metrics.Config):
+class Config(_features.Config):
     """Kernel distance to the training split."""
 
     subsets: int = Field(50, ge=1)

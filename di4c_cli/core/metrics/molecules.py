@@ -10,9 +10,8 @@ from di4c_cli.core import chemistry, metrics
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.codecs.smiles import SmilesCodec
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial, installed
 from di4c_cli.core.metrics._distances import wasserstein
-from di4c_cli.errors import RecipeError
 
 PROPERTIES = ("qed", "logp", "rings")
 
@@ -56,8 +55,6 @@ class Molecules:
         }
 
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
-        if not isinstance(trial.codec, SmilesCodec):
-            raise RecipeError("metrics: molecules reads SMILES", "leave it out of this recipe")
         found = [chemistry.read(text) for text in trial.codec.decode(trial.samples.cpu())]
         valid = torch.tensor([molecule is not None for molecule in found]).double()
         molecules = [molecule for molecule in found if molecule is not None]
@@ -78,6 +75,12 @@ class Molecules:
 
 class Config(metrics.Config):
     """Valid, unique and novel molecules, and their properties beside those of held-out ones; needs RDKit."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if not isinstance(codec, SmilesCodec):
+            raise ValueError("reads SMILES; leave it out")
+        if not installed("rdkit"):
+            raise ValueError("molecules are read by RDKit; pip install 'di4c[molecules]'")
 
     def build(self) -> Molecules:
         return Molecules()

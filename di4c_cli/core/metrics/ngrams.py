@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, Trial
-from di4c_cli.core.metrics._text import real_text, text_codec
-from di4c_cli.errors import RecipeError
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.datasets import Dataset
+from di4c_cli.core.metrics import Direction, Trial, _text
+from di4c_cli.core.metrics._text import real_text
 
 
 def ngram_ids(rows: Int[Tensor, "N D"], longest: int) -> Iterator[Int[Tensor, "N places"]]:
@@ -54,13 +54,7 @@ class NGrams:
         }
 
     def __call__(self, trial: Trial) -> dict[str, float]:
-        text_codec(trial, "ngrams")
         samples = trial.samples.cpu()
-        if samples.shape[1] < self.longest:
-            raise RecipeError(
-                f"metrics: ngrams: rows of {samples.shape[1]} tokens have no {self.longest}-grams",
-                "lower its `longest`",
-            )
         both = torch.cat([samples, real_text(trial)])
         figures: dict[str, float] = {"unique": len(samples.unique(dim=0)) / len(samples)}
         for n, ids in enumerate(ngram_ids(both, self.longest), 1):
@@ -73,11 +67,17 @@ class NGrams:
         return figures | {"ngram_js": fmean(figures[f"ngram_js_{n}"] for n in orders)}
 
 
-class Config(metrics.Config):
+class Config(_text.Config):
     """N-gram divergence from held-out text, shares of distinct n-grams and of unique samples."""
 
     longest: int = Field(4, ge=1, le=8)
     """The longest n-grams; all shorter ones are counted, too."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        super().check(codec, dataset)
+        length = codec.space.num_dims
+        if length < self.longest:
+            raise ValueError(f"rows of {length} tokens have no {self.longest}-grams; lower longest")
 
     def build(self) -> NGrams:
         return NGrams(self.longest)

@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from di4c_cli.core import metrics
 from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.component import section
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.judges import Config as JudgeConfig
 from di4c_cli.core.judges import Judge, ngram
-from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial, _text
 from di4c_cli.core.metrics._text import text_codec
 
 JudgeSection = section("judges")
@@ -38,7 +37,7 @@ class Perplexity:
         return self._judge(trial).name
 
     def _judge(self, trial: Trial) -> Judge:
-        codec = text_codec(trial, "perplexity")
+        codec = text_codec(trial)
         return appointed(self.config, trial.dataset, codec, trial.cache, trial.device)
 
 
@@ -50,7 +49,7 @@ def appointed(
     return config.build(dataset, codec, cache, device)
 
 
-class Config(metrics.Config):
+class Config(_text.Config):
     """Perplexity of the samples under a judge; figures of two judges do not compare."""
 
     judge: JudgeSection = ngram.Config()  # type: ignore[valid-type]

@@ -5,8 +5,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, Trial
+from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import evaluator
 
 
@@ -43,7 +42,7 @@ class PrecisionRecall:
         }
 
 
-class Config(metrics.Config):
+class Config(_features.Config):
     """Precision and recall against the first items of the training split."""
 
     k: int = Field(3, ge=1)

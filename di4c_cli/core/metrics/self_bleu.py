@@ -10,8 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from di4c_cli.core import metrics
-from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.metrics import Direction, PerItem, Trial, _text
 from di4c_cli.core.metrics._text import text_codec
 
 ORDERS = (1, 2, 3, 4)
@@ -74,7 +73,7 @@ class SelfBleu:
         self.skip = skip
 
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
-        codec = text_codec(trial, "self_bleu")
+        codec = text_codec(trial)
         generator = torch.Generator().manual_seed(trial.seed)
         subset = torch.randperm(len(trial.samples), generator=generator)[: self.num]
         rows = trial.samples.cpu()[subset]
@@ -85,7 +84,7 @@ class SelfBleu:
         return {name: PerItem.mean(self_bleu(words)) for name, words in texts.items()}
 
 
-class Config(metrics.Config):
+class Config(_text.Config):
     """Likeness of samples among each other. It rises with their number: compare at the same `num`."""
 
     num: int = Field(200, ge=2)

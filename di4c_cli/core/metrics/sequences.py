@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from di4c_cli.core import metrics
+from di4c_cli.core.codecs import Codec
 from di4c_cli.core.codecs.sequences import SequenceCodec
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, PerItem, Trial
@@ -16,7 +17,6 @@ from di4c_cli.core.metrics._distances import wasserstein
 from di4c_cli.core.metrics._pairs import column_laws, connected, mutual_information, pearson
 from di4c_cli.core.metrics._text import real_text
 from di4c_cli.core.metrics.ngrams import jensen_shannon, ngram_ids
-from di4c_cli.errors import RecipeError
 
 CHUNK = 250  # rows whose distances are held at a time
 
@@ -74,16 +74,7 @@ class Sequences:
 
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
         codec = trial.codec
-        if not isinstance(codec, SequenceCodec):
-            raise RecipeError(
-                "metrics: sequences reads sequences of one length", "leave it out of this recipe"
-            )
-        if codec.length < self.k:
-            raise RecipeError(
-                f"metrics: sequences: rows of {codec.length} have no {self.k}-mers", "lower its k"
-            )
-        if foreign := set(self.letters) - set(codec.alphabet):
-            raise RecipeError(f"metrics: sequences: letters: no {sorted(foreign)[0]!r} here", "change them")
+        assert isinstance(codec, SequenceCodec)
         S, ours, real = codec.space.num_states, trial.samples.cpu(), real_text(trial)
         pairs = [connected(rows, S) for rows in (ours, real)]
         even = min(len(ours), len(real))
@@ -113,6 +104,14 @@ class Config(metrics.Config):
     """Letters of a run (k-mer)."""
     letters: str = Field("CG", min_length=1)
     """The letters whose share of a sequence is its content, such as CG of DNA."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if not isinstance(codec, SequenceCodec):
+            raise ValueError("reads sequences of one length; leave it out")
+        if codec.length < self.k:
+            raise ValueError(f"rows of {codec.length} have no {self.k}-mers; lower k")
+        if foreign := set(self.letters) - set(codec.alphabet):
+            raise ValueError(f"letters: no {sorted(foreign)[0]!r} here; change them")
 
     def build(self) -> Sequences:
         return Sequences(self.k, self.letters)

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from di4c_cli.core import metrics
 from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.datasets import Dataset, spread_index
-from di4c_cli.core.metrics import Direction, PerItem, Trial
-from di4c_cli.errors import RecipeError
+from di4c_cli.core.metrics import Direction, PerItem, Trial, _text
+from di4c_cli.core.metrics._text import text_codec
 
 READ = 2**24  # tokens of the training text
 READ_AT_ONCE = 2**20
@@ -54,10 +53,9 @@ class Spelling:
         self.directions: dict[str, Direction] = {"valid_words": "higher", "words_per_sample": "report"}
 
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
-        if not isinstance(trial.codec, TextCodec):
-            raise RecipeError("metrics: spelling reads running text", "leave it out of this recipe")
-        known = vocabulary(trial.dataset, trial.codec)
-        rows = complete_words(trial.codec, trial.samples.cpu())
+        codec = text_codec(trial)
+        known = vocabulary(trial.dataset, codec)
+        rows = complete_words(codec, trial.samples.cpu())
         valid = torch.tensor([sum(word in known for word in row) for row in rows])
         words = torch.tensor([len(row) for row in rows])
         return {
@@ -66,7 +64,7 @@ class Spelling:
         }
 
 
-class Config(metrics.Config):
+class Config(_text.Config):
     """Share of valid words in running text."""
 
     def build(self) -> Spelling:

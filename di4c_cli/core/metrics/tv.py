@@ -10,11 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core import metrics
+from di4c_cli.core.codecs import Codec
+from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.law import Law, MixtureLaw
 from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Call, Plan
-from di4c_cli.errors import RecipeError
 
 LATENT_SEED = 0  # the lambda grid belongs to the measurement: the figure is the same for every sampling seed
 
@@ -123,10 +124,7 @@ class TotalVariation:
     @torch.no_grad()
     def __call__(self, trial: Trial) -> dict[str, float]:
         joint = trial.dataset.joint
-        if joint is None:
-            raise RecipeError(
-                "metrics: tv needs a data set with an exact joint", "use it with the data set 'toy'"
-            )
+        assert joint is not None
         if trial.known is None:
             return {}
         law = law_of_plan(
@@ -148,6 +146,10 @@ class Config(metrics.Config):
     """Stratified draws of lambda for each state and step."""
     chunk: int = Field(512, ge=1)
     """States pushed at a time."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if dataset.joint is None:
+            raise ValueError("needs a data set with an exact joint, as toy is; leave it out")
 
     def build(self) -> TotalVariation:
         return TotalVariation(self.num_latents, self.chunk)

@@ -8,7 +8,6 @@ from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset, spread
 from di4c_cli.core.metrics import Direction, PerItem, Trial
-from di4c_cli.errors import RecipeError
 
 
 @lru_cache(maxsize=2)
@@ -24,8 +23,6 @@ class Words:
         self.directions: dict[str, Direction] = {"valid": "higher", "distinct": "report"}
 
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
-        if trial.codec.modality != "text":
-            raise RecipeError("metrics: words reads text", "leave it out of this recipe")
         known = vocabulary(trial.dataset, trial.codec)
         words = trial.codec.decode(trial.samples.cpu())
         return {
@@ -36,6 +33,10 @@ class Words:
 
 class Config(metrics.Config):
     """Share of valid and of distinct words."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        if codec.modality != "text":
+            raise ValueError("reads text; leave it out")
 
     def build(self) -> Words:
         return Words()
