@@ -46,7 +46,7 @@ def test_killed_at_any_moment(crashing, program, line, kills):
         assert_as_if_nothing_happened(run, whole)
 
 
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("before", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_killed_within_every_write_of_a_save(crashing, before):
     """One run, killed at each operation on files that follows, one after the other."""
     made = crashing("train-teacher digits")

@@ -50,7 +50,7 @@ LARGEST_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_0
     ("prelude", "saved"),
     [
         (HALF_WRITTEN.format(files=3 * 2 + 1), 2),
-        (SAFETENSORS_OWN.format(files=3 * 2 + 2), 2),
+        pytest.param(SAFETENSORS_OWN.format(files=3 * 2 + 2), 2, marks=pytest.mark.slow),
         (AT_THE_RENAME.format(saves=1), 1),
         (AT_A_LOG_LINE.format(lines=15), 3),
         pytest.param(A_FAILING_DISK.format(lines=15), 3, marks=pytest.mark.slow),
