@@ -7,13 +7,13 @@ nothing of the package takes part in them.
 import itertools
 import math
 import tomllib
-from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from di4c_cli.core import parameterization
+from di4c_cli.core.averages import Averages
 from di4c_cli.core.component import Config, section
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser
 from di4c_cli.core.law import MixtureLaw
@@ -168,7 +168,7 @@ def trained(losses):
     """A trainer that only weighs and adds."""
     trainer = Trainer.__new__(Trainer)
     trainer.terms = [(loss.kind, loss.weight, loss.build()) for loss in losses]
-    trainer._sums, trainer._counts = {}, defaultdict(int)
+    trainer.averages = Averages()
     trainer.device = torch.device("cpu")
     return trainer
 
