@@ -16,7 +16,7 @@ from di4c_cli.core import ranks
 from di4c_cli.core.hand_over import handed_over
 from di4c_cli.core.samplers import Final, network_calls
 from di4c_cli.drawing import Conditions, draw, draw_shared
-from di4c_cli.errors import UsageError
+from di4c_cli.errors import Interrupted, UsageError
 from di4c_cli.files import writing_to
 from di4c_cli.handing_over import hand_over
 from di4c_cli.judging import Settings, judge_of, planned, refuse_mixed, report_folder
@@ -49,9 +49,16 @@ def train(
         begin(trainer, loaded, resuming=resume is not None)
         with stop_on_signals() as stop, recorded(run, trainer.status):
             row = trainer.fit(data.train, stop)
+
+            def alive() -> None:
+                trainer.breathe()
+                if signal := stop():
+                    left = f"find the teacher's calls with: di4c hand-over {run.path}"
+                    raise Interrupted("stopped; the student is saved", left, exit_code=128 + signal)
+
             weighed = None
             if role == "student" and loaded.recipe.hand_over is not None:  # before the run counts as finished
-                weighed = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device))
+                weighed = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device, alive))
     result = {
         "run": str(run.path),
         "checkpoint": str(run.final),

@@ -133,8 +133,7 @@ class Trainer:
             if config.promote_every and self.step % config.promote_every == 0:
                 self._promote()
             self.elapsed = time.monotonic() - started
-            if not 0 <= time.time() - self.status.heartbeat <= HEARTBEAT:  # below 0: the clock was put back
-                self._breathe()
+            self.breathe()
             if self.step % config.log_every == 0 or self.step == config.steps:
                 rate = (self.step - mark_step) * config.batch_size / max(1e-9, time.monotonic() - mark)
                 row = self._log(rate)
@@ -228,11 +227,16 @@ class Trainer:
         row = {name: value for name, value in row.items() if math.isfinite(value)}  # of steps left out
         self._warn(row)
         self.run.append_metrics(row)
-        self._breathe()
+        self._write_status()
         self.progress(self.step, self.config.steps, row)
         return row
 
-    def _breathe(self) -> None:
+    def breathe(self) -> None:
+        """A sign of life in status.json where the last one is old; also for what comes after training."""
+        if not 0 <= time.time() - self.status.heartbeat <= HEARTBEAT:  # below 0: the clock was put back
+            self._write_status()
+
+    def _write_status(self) -> None:
         self.status.step, self.status.elapsed = self.step, self.elapsed
         self.status.eta = self.elapsed / self.step * (self.config.steps - self.step)
         self.run.write_status(self.status)

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import signal
+import time
 
 import pytest
 from program import TINY, Program
+
+from di4c_cli.runs import RunDirectory
 
 LITTLE = ["metrics=[]", "train.steps=1", "preview.every=0"]
 CHOICE = "hand_over={steps=[1,4],num=40,num_latents=4}"
@@ -39,6 +43,24 @@ def test_a_recipe_that_asks_for_it_gets_it_with_the_distillation(untrained):
         {"steps": 1, "calls": [0]},
         {"steps": 4, "calls": [0, 1, 2, 3]},
     ]
+
+
+def test_a_signal_ends_it_and_the_student_stays(digits, tmp_path):
+    program = Program(tmp_path)
+    shutil.copytree(digits.runs / "digits" / "teacher-1", program.runs / "digits" / "teacher-1")
+    run = RunDirectory(program.runs / "digits" / "student-1")
+    long = "hand_over={steps=[1000],num=300,batch=1}"
+    with program.started("distill", "digits", *TINY, *LITTLE, long) as process:
+        end = time.monotonic() + 60
+        while not (run.final / "config.json").is_file() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert f"the student is saved (find the teacher's calls with: di4c hand-over {run.path})" in err
+    assert run.status().state == "interrupted"
+    assert stated(program)["recipe"]["sampler"]["by_teacher"] == []
+    samples(program, "digits/student-1")
 
 
 def test_the_checkpoint_samples_as_stated(untrained):
