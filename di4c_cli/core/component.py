@@ -6,6 +6,7 @@ kind, and nothing else changes.
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 from typing import Annotated, Any
 
@@ -24,6 +25,11 @@ class Config(BaseModel):
     def kind(self) -> str:
         """The name a recipe uses: the name of the file that defines this class."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def installed(package: str) -> bool:
+    """Whether a package is there, found out without importing it."""
+    return importlib.util.find_spec(package) is not None
 
 
 def kinds(folder: str) -> list[str]:

@@ -17,6 +17,7 @@ from di4c_cli.core.datasets import Dataset, TensorSplit
 from di4c_cli.core.datasets._mapped import WindowSplit
 from di4c_cli.core.judges import fingerprint, ngram, transformer
 from di4c_cli.core.judges import gpt2 as pretrained
+from di4c_cli.core.metrics import fitting, perplexity
 from di4c_cli.errors import CheckpointError, RecipeError
 
 ALPHABET = "abcdefgh "
@@ -299,14 +300,20 @@ def test_a_row_that_begins_with_the_beginning_gets_no_second_one(transformers):
     assert nats.tolist() == pytest.approx([nats_of([0, 1, 2]), nats_of([0, 1, 2, 5])])
 
 
-def test_a_missing_package_and_a_missing_model_are_told(transformers, monkeypatch):
+def test_a_missing_model_is_told(transformers):
     codec, data = told(TEXT)
     transformers(None)
     with pytest.raises(RecipeError, match=r"missing: cannot be loaded: missing is not a local folder \("):
         pretrained.Config(model="missing").build(data, codec, *HERE)
+
+
+def test_a_missing_package_is_told_before_anything_is_trained(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(RecipeError, match=r"pip install 'di4c\[judges\]'"):
-        pretrained.Config().build(data, codec, *HERE)
+    sections = [perplexity.Config(), perplexity.Config(judge=pretrained.Config(), name="gpt2_judge_ppl")]
+    codec, data = told(TEXT)
+    with pytest.raises(ValueError, match=r"1 \(perplexity\): .* pip install 'di4c\[judges\]'"):
+        fitting(sections, codec, data)
+    assert len(fitting(sections[:1], codec, data)) == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")

@@ -35,6 +35,13 @@ class Judge(Protocol):
 class Config(_Config, ABC):
     """What every judge is told: nothing yet."""
 
+    def check(self) -> None:
+        """Called before anything is trained.
+
+        Raises:
+            ValueError: it lacks a package.
+        """
+
     @abstractmethod
     def build(self, dataset: Dataset, codec: TextCodec, cache: Path, device: torch.device | str) -> Judge:
         """The judge of texts of a data set.

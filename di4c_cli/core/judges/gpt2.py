@@ -19,6 +19,7 @@ from di4c_cli.core import judges
 from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.codecs import TextCodec
 from di4c_cli.core.codecs.gpt2 import NUM_TOKENS, GPT2Codec
+from di4c_cli.core.component import installed
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.judges import fingerprint
 from di4c_cli.errors import RecipeError
@@ -82,21 +83,20 @@ class Config(judges.Config):
     download: bool = False
     """Fetch the model where it is not at hand; $HF_HUB_OFFLINE still forbids it."""
 
+    def check(self) -> None:
+        if not installed("transformers"):
+            raise ValueError("the judge needs transformers; pip install 'di4c[judges]'")
+
     def build(
         self, dataset: Dataset, codec: TextCodec, cache: Path, device: torch.device | str
     ) -> Pretrained:
         """The judge.
 
         Raises:
-            RecipeError: the package or the model is missing.
+            RecipeError: the model is missing.
         """
         import_torchvision()  # before transformers does, which cannot mend a build that does not fit torch's
-        try:
-            transformers = importlib.import_module("transformers")
-        except ImportError:
-            raise RecipeError(
-                "metrics: perplexity: the judge needs the package transformers", "pip install 'di4c[judges]'"
-            ) from None
+        transformers = importlib.import_module("transformers")
         given = {"local_files_only": not self.download}
         dtype = getattr(torch, self.precision)
         try:

@@ -4,7 +4,6 @@ A file `<kind>.py` holds `Config(metrics.Config)` with `build() -> Metric`. A me
 a Trial and returns named figures. The floor of real data is the same metric on a Trial of held-out data.
 """
 
-import importlib.util
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -75,11 +74,6 @@ class PerItem:
         """0 where nothing was counted."""
         ratio = self.total.double().sum().item() / (self.count.double().sum().item() or 1.0)
         return math.exp(ratio) if self.exponential else ratio
-
-
-def installed(package: str) -> bool:
-    """Whether a package is there, found out without importing it."""
-    return importlib.util.find_spec(package) is not None
 
 
 def plain(values: Mapping[str, float | PerItem]) -> dict[str, float]:

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.codecs import Codec, ImageCodec
+from di4c_cli.core.component import installed
 from di4c_cli.core.datasets import Dataset, Split, spread
 from di4c_cli.core.datasets._download import download_folder, downloading
-from di4c_cli.core.metrics import Direction, Trial, installed
+from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.metrics.frechet import frechet_distance
 from di4c_cli.core.metrics.precision_recall import covered
 from di4c_cli.errors import DataError, RecipeError

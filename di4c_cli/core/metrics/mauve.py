@@ -3,8 +3,9 @@
 import importlib
 
 from di4c_cli.core.codecs import Codec
+from di4c_cli.core.component import installed
 from di4c_cli.core.datasets import Dataset
-from di4c_cli.core.metrics import Direction, Trial, _text, installed
+from di4c_cli.core.metrics import Direction, Trial, _text
 from di4c_cli.core.metrics._text import real_text, text_codec
 
 

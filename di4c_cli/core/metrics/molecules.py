@@ -9,8 +9,9 @@ from torch import Tensor
 from di4c_cli.core import chemistry, metrics
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.codecs.smiles import SmilesCodec
+from di4c_cli.core.component import installed
 from di4c_cli.core.datasets import Dataset, spread
-from di4c_cli.core.metrics import Direction, PerItem, Trial, installed
+from di4c_cli.core.metrics import Direction, PerItem, Trial
 from di4c_cli.core.metrics._distances import wasserstein
 
 PROPERTIES = ("qed", "logp", "rings")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from di4c_cli.core.codecs import TextCodec
+from di4c_cli.core.codecs import Codec, TextCodec
 from di4c_cli.core.component import section
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.judges import Config as JudgeConfig
@@ -56,6 +56,10 @@ class Config(_text.Config):
     """Who judges."""
     name: str = Field("judge_ppl", pattern=r"([a-z][a-z0-9]*_)*judge_ppl")
     """The figure's name; where a recipe has several judges, one of theirs stands before it."""
+
+    def check(self, codec: Codec, dataset: Dataset) -> None:
+        super().check(codec, dataset)
+        self.judge.check()  # type: ignore[attr-defined]
 
     def build(self) -> Perplexity:
         return Perplexity(self.judge, self.name)
