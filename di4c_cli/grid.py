@@ -5,7 +5,7 @@ from typing import Any
 
 from di4c_cli.axes import NONE
 from di4c_cli.frontier import save, scale
-from di4c_cli.matrix_table import MODELS, Line, lines, shown_axes, title
+from di4c_cli.matrix_table import MODELS, Line, headings, lines, title
 
 COLOURS = ("#3b6ea8", "#d1495b", "#2e8b57", "#c98a1b", "#8d6a9f", "#111111", "#7a5c3e", "#5bb5b0", "#999999")
 STYLES = {"teacher": "--", "student": "-"}
@@ -44,7 +44,7 @@ def write_grid(result: dict[str, Any], path: Path) -> None:
             axes.set_xlabel("steps K")
             axes.tick_params(labelbottom=True)
     canvas.suptitle(f"{result['recipe']}: {title(result)}", fontsize=11)
-    name = next((result["axes"][i].rpartition(".")[2] for i in shown_axes(result)), "")
+    name = next(iter(headings(result)), "")
     handles = [
         Line2D([], [], color=colour, label=f"no {name}" if label == NONE.label else label)
         for first, colour in colours.items()

@@ -38,6 +38,13 @@ def shown_axes(result: dict[str, Any]) -> list[int]:
     return [i for i, name in enumerate(result["axes"]) if name != SEED]
 
 
+def headings(result: dict[str, Any]) -> list[str]:
+    """Names of the axes that have columns, as short as tells them apart."""
+    keys = [result["axes"][i] for i in shown_axes(result)]
+    short = [key.rpartition(".")[2] for key in keys]
+    return [last if short.count(last) == 1 else key for key, last in zip(keys, short, strict=True)]
+
+
 def _line(settings: tuple[str, ...], cells: list[dict[str, Any]], figure: str) -> Line:
     whole = [cell for cell in cells if "rows" in cell]
     values: dict[tuple[str, int], list[float]] = {}
@@ -61,8 +68,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
     """Heading and lines."""
     found = lines(result)
     steps = sorted({steps for line in found for _, steps in line.figures})
-    names = [result["axes"][i].rpartition(".")[2] for i in shown_axes(result)]
-    rows = [[*names, *(f"K = {k}" for k in steps), TRAINING]]
+    rows = [[*headings(result), *(f"K = {k}" for k in steps), TRAINING]]
     for line in found:
         if not line.figures:
             rows.append([*line.settings, *[""] * len(steps), line.reason])

@@ -6,7 +6,7 @@ import signal
 import pytest
 from program import TINY, TINY_TEACHER
 
-from di4c_cli.matrix_table import document
+from di4c_cli.matrix_table import document, headings
 from di4c_cli.runs import RunDirectory
 
 TOY = ["train.steps=4", "train.batch_size=4", "network.width=8", "preview.every=0", "preview.num=2"]
@@ -155,3 +155,8 @@ def test_what_is_wrong_is_found_before_anything_is_made(program):
         outcome = program("matrix", "toy", *TOY, *over)
         assert (outcome.code, last in outcome.complaint[-1]) == (code, True), outcome.err
     assert not (program.runs / "toy").exists()
+
+
+def test_axes_whose_names_end_alike_are_told_apart():
+    axes = ["process.kind", "network.kind", "train.seed", "train.lr"]
+    assert headings({"axes": axes}) == ["process.kind", "network.kind", "lr"]  # of seeds, the mean is told
