@@ -58,7 +58,7 @@ def train(
 
             weighed = None
             if role == "student" and loaded.recipe.hand_over is not None:  # before the run counts as finished
-                weighed = ranks.by_first(lambda: hand_over(str(run.final), {}, trainer.device, alive))
+                weighed = hand_over(str(run.final), {}, trainer.device, alive)
     result = {
         "run": str(run.path),
         "checkpoint": str(run.final),

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -81,10 +81,13 @@ class Program:
         return outcome
 
     @contextmanager
-    def started(self, *args: object, **env: str) -> Iterator["subprocess.Popen[str]"]:
-        """`python -m di4c_cli ...` as a process to be watched and stopped; it does not outlive the block."""
+    def started(self, *args: object, by: Sequence[str] = (), **env: str) -> Iterator["subprocess.Popen[str]"]:
+        """`python -m di4c_cli ...` as a process to be watched and stopped; it does not outlive the block.
+
+        `by` names a module that starts it, and its options.
+        """
         with subprocess.Popen(
-            [sys.executable, "-m", "di4c_cli", *(str(arg) for arg in args)],
+            [sys.executable, *by, "-m", "di4c_cli", *(str(arg) for arg in args)],
             cwd=self.home,
             env=self._environment(env),
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from di4c_cli.cli import arguments, console
+from di4c_cli.cli import arguments, console, several
 
 app = typer.Typer(add_completion=False)
 
@@ -20,6 +20,7 @@ def hand_over(
         int | None, typer.Option(min=2, help="Held-out items; default: the recipe's.", show_default=False)
     ] = None,
     device: arguments.Device = "auto",
+    nproc: arguments.Nproc = 1,
     quiet: arguments.Quiet = False,
     json: arguments.Json = False,
 ) -> None:
@@ -29,14 +30,18 @@ def hand_over(
     default sampler of the student's checkpoint; `sampler.by_teacher=[]` samples from the student alone.
     """
     step_counts = arguments.number_list("--steps", steps, at_least=1)
+    if several.wanted(nproc):
+        several.run(nproc, device)
+        return
 
     from di4c_cli import handing_over
+    from di4c_cli.core import ranks
     from di4c_cli.sources import pick_device
 
     given = {"steps": step_counts, "num": num}
     with console.Progress(f"hand-over {source}", quiet=quiet):
         result = handing_over.hand_over(
-            source, {key: value for key, value in given.items() if value}, pick_device(device)
+            source, {key: value for key, value in given.items() if value}, ranks.join(pick_device(device))
         )
     if json:
         console.print_json(result)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,7 +16,10 @@ from safetensors.torch import load_file
 from several import on_ranks
 
 from di4c_cli import pipeline, recipe_file, shipped
+from di4c_cli.core import ranks
+from di4c_cli.core.checkpoints import read_config
 from di4c_cli.errors import Interrupted, RunError
+from di4c_cli.handing_over import hand_over
 from di4c_cli.runs import RunDirectory
 
 STEPS = 50
@@ -168,6 +174,42 @@ def test_samples_and_figures_are_those_of_one_rank(alone, tmp_path):
     assert len(one[1]) == 8
 
 
+def test_the_calls_handed_over_are_those_of_one_rank(alone):
+    source, device = run(alone()), torch.device("cpu")
+
+    def work(rank, name):
+        if rank == 0:
+            shutil.copytree(source.path, source.path.with_name(name))
+        ranks.join(device)
+        ranks.gathered(None)  # the copy is there
+        found = hand_over(f"toy/{name}", {"steps": [1, 5], "num": 20, "batch": 3, "num_latents": 4}, device)
+        stated = read_config(run(f"toy/{name}").final)["recipe"]["sampler"]["by_teacher"]
+        assert [entry["calls"] for entry in stated] == [row["calls"] for row in found["rows"]]
+        return found["rows"]
+
+    one = work(0, "handed-one")
+    assert [row["steps"] for row in one] == [1, 5]
+    assert on_ranks(3, lambda rank: work(rank, "handed-three")) == [one] * 3
+
+
+def test_a_hand_over_that_fails_on_one_rank_ends_all_and_keeps_nothing(alone):
+    source = run(alone())
+    before = read_config(source.final)
+
+    def work(rank):
+        def alive():
+            if rank == 1:
+                raise RunError("no more")
+
+        try:
+            hand_over(str(source.final), {"steps": [1], "num": 4}, ranks.join(torch.device("cpu")), alive)
+        except (RunError, SystemExit) as error:
+            return str(error)
+
+    assert on_ranks(2, work) == ["process 1: no more", "1"]
+    assert read_config(source.final) == before
+
+
 def test_a_rank_that_is_killed_ends_the_others_and_the_run_goes_on(alone):
     one, killed = alone(), time.monotonic()
 
@@ -226,3 +268,45 @@ def test_a_signal_to_two_processes_saves_one_checkpoint(program, number):
     assert "Traceback" not in err
     assert made.status().state == "interrupted"
     assert [path.name for path in made.checkpoints()] == [f"step-{made.status().step}"]
+
+
+@pytest.mark.slow
+def test_two_agents_of_torchrun_as_on_two_machines(program):
+    """A scheduler's SIGTERM saves; where a machine dies the other stops; one process takes the run on."""
+    made = RunDirectory(program.runs / "toy/student-1")
+    settings = [*TOY, "preview.every=0", "metrics=[]", "train.steps=5000", "train.save_every=20"]
+
+    @contextmanager
+    def two_agents(*line):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = f"127.0.0.1:{free.getsockname()[1]}"
+        by = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--shutdown-timeout=60"]
+        by += ["--rdzv-backend=c10d", "--rdzv-id=toy", f"--rdzv-endpoint={place}"]
+        before = sum(1 for _ in made.metrics())
+        with program.started(*line, by=by) as one, program.started(*line, by=by) as two:
+            while sum(1 for _ in made.metrics()) < before + 30:
+                assert one.poll() is two.poll() is None, one.communicate()
+                time.sleep(0.05)
+            yield one, two
+
+    with two_agents("distill", "toy", *settings) as agents:
+        for agent in agents:
+            agent.terminate()
+        for agent in agents:
+            agent.communicate(timeout=60)
+    assert made.status().state == "interrupted"
+    assert made.checkpoints()[-1].name == f"step-{made.status().step}"
+    with two_agents("distill", "--resume", "latest") as agents:
+        one, two = agents
+        (lost,) = psutil.Process(two.pid).children()
+        killed = time.monotonic()
+        for process in (two, lost):
+            process.kill()
+        _, err = one.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert "another process of this run has ended" in err
+    assert made.status().state == "failed"
+    steps = made.status().step + 20
+    program.ok("distill", "--resume", "latest", f"train.steps={steps}")
+    assert [row["step"] for row in made.metrics()] == list(range(1, steps + 1))
