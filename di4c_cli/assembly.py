@@ -158,7 +158,7 @@ def build_cast(
                 "go on with di4c distill",
             )
         torch.manual_seed(recipe.teacher.train.seed)
-        model = built(loaded.path, "network", lambda: untrained(recipe.network, process))
+        model = built(loaded.path, "network", lambda: untrained(recipe.network, process, everywhere=True))
         return Cast(process=process, student=model), model, None, recipe.teacher
     folder = find_teacher(loaded, teacher)
     guide = built(loaded.path, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))

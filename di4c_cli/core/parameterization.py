@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from di4c_cli.core.processes import ForwardProcess
-from di4c_cli.core.space import NEVER
+from di4c_cli.core.space import NEVER, at_least_float32
 
 
 @runtime_checkable
@@ -32,19 +32,14 @@ class Free:
     def __call__(
         self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
     ) -> Float[Tensor, "*rows S"]:
-        return _at_least_float32(logits).log_softmax(-1)
+        return at_least_float32(logits).log_softmax(-1)
 
     def open(self, x_t: Int[Tensor, "B D"]) -> Bool[Tensor, "B D"] | None:
         return None
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision is off by hundredths of a nat at the size of logits; likelihoods add that up."""
-    return logits.float() if logits.dtype.itemsize < 4 else logits
-
-
 class Unmasked(Free):
-    """`Free` on a process with a mask (MaskGIT): x_0 holds no mask, so none is ever predicted."""
+    """`Free` on a process with a mask, which x_0 never holds: none is predicted. MaskGIT's teacher's."""
 
     def __init__(self, mask_id: int) -> None:
         self.mask_id = mask_id
@@ -52,7 +47,7 @@ class Unmasked(Free):
     def __call__(
         self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
     ) -> Float[Tensor, "*rows S"]:
-        logits = _at_least_float32(logits)
+        logits = at_least_float32(logits)
         logits.select(-1, self.mask_id).fill_(NEVER)
         return logits.log_softmax(-1)
 
@@ -69,7 +64,7 @@ class Subs:
     def __call__(
         self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
     ) -> Float[Tensor, "*rows S"]:
-        logits = _at_least_float32(logits)
+        logits = at_least_float32(logits)
         visible = x_t != self.mask_id
         # One write at x_t does both: where that is the mask, the mask is ruled out.
         settled = logits.new_full(visible.shape, NEVER).masked_fill(visible, 0.0)
@@ -94,7 +89,7 @@ class BayesSkip:
     def __call__(
         self, logits: Float[Tensor, "*rows S"], x_t: Int[Tensor, "*#rows"], t: Float[Tensor, "*#rows"]
     ) -> Float[Tensor, "*rows S"]:
-        logits = _at_least_float32(logits)
+        logits = at_least_float32(logits)
         times = torch.broadcast_to(t, x_t.shape).flatten()
         skip = self.process.log_likelihood(x_t.flatten()[:, None], times).view(*x_t.shape, logits.shape[-1])
         return (logits + skip.to(logits.dtype)).log_softmax(-1)
@@ -103,8 +98,14 @@ class BayesSkip:
         return self.process.open(x_t)
 
 
-def build(name: str, process: ForwardProcess) -> Parameterization:
+def build(name: str, process: ForwardProcess, *, everywhere: bool = False) -> Parameterization:
     """The parameterization of that name on a process.
+
+    On a process with a mask a free network is not asked about what is visible: samplers leave it as it is, so
+    a law that said otherwise would not be the one that is sampled. `raw` is, in the published losses.
+
+    Args:
+        everywhere: it is asked all the same, as where MaskGIT's teacher is trained.
 
     Raises:
         ValueError: "subs" on a process without a mask.
@@ -112,8 +113,8 @@ def build(name: str, process: ForwardProcess) -> Parameterization:
     mask_id = process.space.mask_id
     if name == "bayes":
         return BayesSkip(process)
-    if name == "subs":
-        if mask_id is None:
-            raise ValueError("parameterization 'subs' needs a process with a mask; use 'free' or 'bayes'")
-        return Subs(mask_id)
-    return Free() if mask_id is None or name == "raw" else Unmasked(mask_id)
+    if name == "subs" and mask_id is None:
+        raise ValueError("parameterization 'subs' needs a process with a mask; use 'free' or 'bayes'")
+    if name == "raw" or mask_id is None:
+        return Free()
+    return Unmasked(mask_id) if name == "free" and everywhere else Subs(mask_id)

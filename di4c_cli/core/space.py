@@ -80,6 +80,11 @@ def uniform(*shape: int, generator: torch.Generator, device: torch.device | str)
     return torch.rand(*shape, generator=generator, device=generator.device, dtype=torch.float64).to(device)
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision is off by hundredths of a nat at the size of logits; likelihoods add that up."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
+
+
 def stratified(
     n: int, num: int, generator: torch.Generator, device: torch.device | str
 ) -> Float[Tensor, "n num"]:

@@ -313,13 +313,14 @@ class Disturbed(Network):
         return sites.features(h)
 
 
-def test_losses_do_not_see_logits_at_visible_positions(config):
+@pytest.mark.parametrize("name", ["subs", "free"])
+def test_losses_do_not_see_logits_at_visible_positions(config, name):
     process = MaskedProcess(SPACE)
-    subs = parameterization.build("subs", process)
+    rule = parameterization.build(name, process)
 
     def loss_of(disturbance):
-        teacher = NetworkDenoiser(Disturbed(process.space, disturbance), subs)
-        student = MixtureDenoiser(Disturbed(process.space, disturbance), subs)
+        teacher = NetworkDenoiser(Disturbed(process.space, disturbance), rule)
+        student = MixtureDenoiser(Disturbed(process.space, disturbance), rule)
         segment = segment_with(teacher, student, process)
         loss = config.build()(segment)
         loss.sum().backward()

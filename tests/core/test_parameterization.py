@@ -99,7 +99,8 @@ def test_names_of_a_recipe():
     masked, plain = PROCESSES["masked"], PROCESSES["uniform"]
     assert type(parameterization.build("free", plain)) is Free
     assert type(parameterization.build("raw", masked)) is Free  # the mask included
-    assert type(parameterization.build("free", masked)) is Unmasked
+    assert type(parameterization.build("free", masked)) is Subs
+    assert type(parameterization.build("free", masked, everywhere=True)) is Unmasked
     assert isinstance(parameterization.build("bayes", plain), BayesSkip)
     assert parameterization.build("subs", masked).mask_id == MASK
     with pytest.raises(ValueError, match="needs a process with a mask"):

@@ -146,7 +146,8 @@ class Config(_Config, ABC):
     """What every network is told."""
 
     parameterization: Literal["free", "subs", "bayes", "raw"] = "free"
-    """How logits become log p(x_0 | x_t): free (no mask), SUBS, by the Bayes skip, or raw (mask included)."""
+    """How logits become log p(x_0 | x_t): free (what is visible stays, but where a teacher is trained), SUBS,
+    by the Bayes skip, or raw (mask and visible positions included)."""
 
     @abstractmethod
     def build(self, space: StateSpace, *, lam: bool) -> Network:

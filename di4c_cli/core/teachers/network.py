@@ -16,10 +16,12 @@ from di4c_cli.core.times import Config as Times
 LossSection = section("losses")
 
 
-def untrained(network: networks.Config, process: ForwardProcess) -> NetworkDenoiser:
-    return NetworkDenoiser(
-        network.build(process.space, lam=False), parameterization.build(network.parameterization, process)
-    )
+def untrained(
+    network: networks.Config, process: ForwardProcess, *, everywhere: bool = False
+) -> NetworkDenoiser:
+    """The network as it begins; to be trained, it may speak of all positions (`parameterization.build`)."""
+    rule = parameterization.build(network.parameterization, process, everywhere=everywhere)
+    return NetworkDenoiser(network.build(process.space, lam=False), rule)
 
 
 class Config(teachers.Config):
