@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from di4c_cli.core.space import draw_from, inverse_cdf, uniform
+from di4c_cli.core.space import at_least_float32, draw_from, inverse_cdf, uniform
 
 
 class Coupling(nn.Module, ABC):
@@ -61,7 +61,10 @@ class Chain(Coupling):
     def _scaled(self, u: Float[Tensor, "B W M"]) -> tuple[list[Tensor], list[Tensor], Float[Tensor, "B W 1"]]:
         """exp(u - top) of each window, exp(transition) of each pair, and top."""
         top, pairs = u.detach().amax(-1, keepdim=True), u.shape[1] - 1
-        return list((u - top).exp().unbind(1)), list(self.transition.exp().expand(pairs, -1, -1)), top
+        return list((u - top).exp().unbind(1)), list(self._steps().expand(pairs, -1, -1)), top
+
+    def _steps(self) -> Float[Tensor, "links M M"]:
+        return at_least_float32(self.transition).exp()
 
     def log_total(self, u: Float[Tensor, "B W M N"]) -> Float[Tensor, "B N"]:
         B, W, M, N = u.shape
@@ -98,7 +101,7 @@ class Chain(Coupling):
         at = uniform(*u.shape[:2], 1, generator=generator, device=u.device)
         own, steps, _ = self._scaled(u)
         # Rows of a transposed copy are read much faster than columns.
-        into = list(self.transition.exp().transpose(1, 2).contiguous().expand(len(steps), -1, -1))
+        into = list(self._steps().transpose(1, 2).contiguous().expand(len(steps), -1, -1))
         law, *before = reversed(self._forward(own, steps))
         drawn = [inverse_cdf(law.double(), at[:, -1])]
         for w, law in zip(reversed(range(len(steps))), before, strict=True):

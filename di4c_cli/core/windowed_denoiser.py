@@ -16,6 +16,7 @@ from di4c_cli.core.mixing import Windowed
 from di4c_cli.core.networks import Network
 from di4c_cli.core.parameterization import BayesSkip, Parameterization
 from di4c_cli.core.product_law import ProductLaw
+from di4c_cli.core.space import at_least_float32
 from di4c_cli.core.windowed_law import WindowedLaw
 from di4c_cli.core.windows import Windows
 
@@ -106,7 +107,7 @@ class WindowedDenoiser(nn.Module):
         base = law_of_features(self.network, self.parameterization, h, x_t, t)
         seen = self.network.around(h, windows.members) if codebook.inner is not None else None
         u = codebook.potentials(windows, x_t, self.parameterization.open(x_t), seen)
-        mixing = Windowed(windows, u, codebook.coupling)
+        mixing = Windowed(windows, at_least_float32(u), codebook.coupling)
         return WindowedLaw(base, codebook.tilts, mixing, balanced=self.balanced)
 
     def forward(

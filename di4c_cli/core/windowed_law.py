@@ -21,6 +21,7 @@ from di4c_cli.core.mixing import Windowed
 from di4c_cli.core.product_law import ProductLaw, Table
 from di4c_cli.core.readings import Reading
 from di4c_cli.core.sites import Sites
+from di4c_cli.core.space import at_least_float32
 from di4c_cli.core.tilts import Tilts
 
 
@@ -50,7 +51,7 @@ class WindowedLaw(LawOfComponents):
 
     @cached_property
     def _table(self) -> Float[Tensor, "places S M"]:
-        return self.tilts.table()
+        return at_least_float32(self.tilts.table())
 
     @cached_property
     def _factors(self) -> Float[Tensor, "places S M"]:
@@ -82,7 +83,7 @@ class WindowedLaw(LawOfComponents):
         def read(sites: Sites) -> Float[Tensor, "P S"]:
             component = chosen[sites.row, windows.window[sites.position]]
             place = windows.place[sites.position]
-            tilt = self.tilts.of(place, component)
+            tilt = at_least_float32(self.tilts.of(place, component))
             if self.balanced:
                 tilt = tilt - self._log_mean_tilt(place, self.mixing.at(sites))
             # What is settled stays so: a tilt is finite, and the impossible is not.

@@ -350,3 +350,20 @@ def test_tables_of_low_rank_start_as_the_best_approximation():
     assert not tilts.blank
     with pytest.raises(ValueError, match="at most 6"):
         LowRank(2, 6, 3, rank=7)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@case
+def test_in_half_precision_the_law_is_read_in_float32(case, balanced):
+    """Sampled with `--dtype bfloat16`, and judged: only what the parameters lose by rounding is lost."""
+    student = student_of({**case, "balanced": balanced, "layouts": 1})
+    student.double()
+    exact = student.law(X_T, T, generator=seeded()).log_joint(EVERY)
+    student.to(torch.bfloat16)
+    law = student.law(X_T, T, generator=seeded())
+    found = law.log_joint(EVERY)
+    possible = exact > -1e5
+    assert torch.allclose(found[possible], exact[possible], atol=0.5)
+    total = found.where(possible, -math.inf).logsumexp(-1)
+    assert torch.allclose(total, torch.zeros(len(X_T), dtype=torch.float64), atol=1e-4)
+    assert student(X_T, T, generator=seeded()).draw(seeded()).shape == (len(X_T), 1, D)
