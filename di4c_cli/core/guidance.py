@@ -1,7 +1,9 @@
 """Classifier-free guidance (arXiv 2207.12598) as a wrapper: two calls of a denoiser read as one."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -9,9 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
-from di4c_cli.core.denoiser import Denoiser, ProductDenoiser
+from di4c_cli.core.denoiser import Denoiser, MixtureDenoiser, ProductDenoiser
+from di4c_cli.core.law import MixtureLaw
 from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import Plan
+from di4c_cli.core.sites import Sites
+
+L = TypeVar("L")
 
 
 class Guided(ProductDenoiser):
@@ -26,6 +32,8 @@ class Guided(ProductDenoiser):
         self.denoiser = denoiser
         self.scale = scale
         self.no_label = num_classes
+        # The weights of windowed components depend on the label: the two calls may draw different ones.
+        self.law_known = isinstance(denoiser, ProductDenoiser | MixtureDenoiser)
 
     def __call__(
         self,
@@ -36,19 +44,48 @@ class Guided(ProductDenoiser):
         generator: torch.Generator | None = None,
     ) -> ProductLaw:
         """Raises ValueError without a label or a generator."""
+        with_label, without = self._both(self.denoiser, x_t, t, label, generator)
+        return ProductLaw(
+            self._read(with_label, without), with_label.sites, with_label.num_states, with_label.settled
+        )
+
+    def law(
+        self,
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        num_latents: int = 1,
+    ) -> MixtureLaw:
+        """Component by component, as a sampler draws them. Raises ValueError as a call does."""
+        asked = partial(self.denoiser.law, num_latents=num_latents)
+        with_label, without = self._both(asked, x_t, t, label, generator)
+        if not (isinstance(with_label, MixtureLaw) and isinstance(without, MixtureLaw)):
+            raise ValueError("the law of windowed components is not known under guidance")
+        num = with_label.num_components, with_label.num_states
+        return MixtureLaw(self._read(with_label, without), with_label.sites, *num, with_label.settled)
+
+    def _both(
+        self,
+        ask: Callable[..., L],
+        x_t: Int[Tensor, "B D"],
+        t: Float[Tensor, " B"],
+        label: Int[Tensor, " B"] | None,
+        generator: torch.Generator | None,
+    ) -> tuple[L, L]:
         if label is None or generator is None:
             raise ValueError("guidance needs a class label")
         state = generator.get_state()
-        with_label = self.denoiser(x_t, t, label, generator=generator)
+        with_label = ask(x_t, t, label, generator=generator)
         generator.set_state(state)
-        without = self.denoiser(x_t, t, torch.full_like(label, self.no_label), generator=generator)
+        return with_label, ask(x_t, t, torch.full_like(label, self.no_label), generator=generator)
+
+    def _read(
+        self, with_label: ProductLaw | MixtureLaw, without: ProductLaw | MixtureLaw
+    ) -> Callable[[Sites], Float[Tensor, "P ... S"]]:
         w = self.scale
-        return ProductLaw(
-            lambda sites: ((1 + w) * with_label.read(sites) - w * without.read(sites)).log_softmax(-1),
-            with_label.sites,
-            with_label.num_states,
-            with_label.settled,
-        )
+        return lambda sites: ((1 + w) * with_label.read(sites) - w * without.read(sites)).log_softmax(-1)
 
 
 class Config(_Config):

@@ -18,6 +18,9 @@ from di4c_cli.core.space import NEVER
 class Tempered(ProductDenoiser):
     """p^(1/T), renormalised position by position. What is impossible or settled stays so."""
 
+    law_known = False
+    """A mixture's is known by its draws alone."""
+
     def __init__(self, denoiser: Denoiser, temperature: float) -> None:
         self.denoiser = denoiser
         self.temperature = temperature
@@ -51,8 +54,3 @@ def at_temperature(plan: Plan, temperature: float) -> Plan:
         return plan
     denoisers = once_each([call.denoiser for call in plan], lambda d: Tempered(d, temperature))
     return [replace(call, denoiser=denoiser) for call, denoiser in zip(plan, denoisers, strict=True)]
-
-
-def tempered(plan: Plan) -> bool:
-    """Whether a call's law is another than its model's."""
-    return any(isinstance(call.denoiser, Tempered) for call in plan)

@@ -6,6 +6,8 @@ import torch
 from di4c_cli.core.denoiser import MixtureDenoiser, NetworkDenoiser, ProductDenoiser
 from di4c_cli.core.guidance import Config as Guidance
 from di4c_cli.core.guidance import Guided
+from di4c_cli.core.metrics import known
+from di4c_cli.core.metrics.nll_bound import call_nats
 from di4c_cli.core.networks import mlp
 from di4c_cli.core.parameterization import build
 from di4c_cli.core.processes import masked
@@ -13,6 +15,7 @@ from di4c_cli.core.product_law import ProductLaw
 from di4c_cli.core.samplers import ancestral, network_calls, sample
 from di4c_cli.core.sites import Sites
 from di4c_cli.core.space import Batch, StateSpace
+from di4c_cli.core.students import windowed
 
 SPACE = StateSpace(shape=(6,), num_states=3, num_classes=2)
 PROCESS = masked.Config().build(SPACE)
@@ -57,6 +60,39 @@ def test_both_calls_see_the_same_lambda():
     no = model.component(x, t, lam, torch.full((5,), 2)).log_p
     assert torch.allclose(guided, (3 * yes - 2 * no).log_softmax(-1))
     assert not torch.allclose(yes, no)
+
+
+@pytest.mark.parametrize("of_labels", [False, True])
+def test_the_law_is_that_of_the_draws(of_labels):
+    """By enumeration of one step from noise: shares of samples, and the law that a bound is read from."""
+    space = StateSpace(shape=(2,), num_states=2, num_classes=2)
+    process = masked.Config().build(space)
+    torch.manual_seed(0)
+    network = mlp.Config(width=16, depth=2, lam_std=2.0).build(process.space, lam=not of_labels)
+    kind = NetworkDenoiser if of_labels else MixtureDenoiser
+    guided = Guided(kind(network.double(), build("subs", process)).eval(), 3.0, num_classes=2)
+    assert guided.law_known
+    num = 20_000
+    x_t, label = torch.full((num, 2), process.mask_id), torch.ones(num).long()
+    drawn = guided(x_t, torch.ones(num).double(), label, generator=seeded()).draw(seeded(1))[:, 0]
+    points = torch.tensor([[[0, 0], [0, 1], [1, 0], [1, 1]]])
+    law = guided.law(x_t[:1], torch.ones(1).double(), label[:1], generator=seeded(), num_latents=500)
+    wanted = law.log_joint(points)[0].exp()
+    assert wanted.sum().item() == pytest.approx(1)
+    shares = (drawn[:, None] == points).all(-1).double().mean(0)
+    assert torch.allclose(shares, wanted, atol=4 / num**0.5)
+
+
+def test_a_bound_stands_for_guided_plans_and_none_where_components_depend_on_the_label():
+    plan = Guidance(scale=2.0).over(ancestral.Config().plan(3, mixture()), 2)
+    x_0, label = torch.zeros(4, 6).long(), torch.tensor([0, 1, 0, 1])
+    nats = call_nats(plan, PROCESS, x_0, seeded(), seeded(1), 8, label)
+    assert nats.isfinite().all()
+    assert known(plan)
+    other = windowed.Config(window=[2]).build(mlp.Config(width=8, parameterization="subs"), PROCESS)
+    assert not known(Guidance(scale=2.0).over(ancestral.Config().plan(3, other), 2))
+    with pytest.raises(ValueError, match="under guidance"):
+        Guided(other, 2.0, 2).law(x_0, torch.ones(4), label, generator=seeded())
 
 
 def test_ramp_and_count_of_calls():

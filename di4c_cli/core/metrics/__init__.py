@@ -20,7 +20,6 @@ from di4c_cli.core.component import Config as _Config
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
-from di4c_cli.core.tempering import tempered
 
 Direction = Literal["lower", "higher", "report"]
 
@@ -46,8 +45,13 @@ class Trial:
 
     @property
     def known(self) -> Plan | None:
-        """The plan, if the laws of its calls can be read: at a temperature, a mixture's is known by draws."""
-        return None if self.plan is None or tempered(self.plan) else self.plan
+        """The plan, if the laws of its calls can be read."""
+        return self.plan if self.plan is not None and known(self.plan) else None
+
+
+def known(plan: Plan) -> bool:
+    """Whether the laws of all its calls can be read, and not only drawn from."""
+    return all(getattr(call.denoiser, "law_known", True) for call in plan)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 over the chain x_1 ~ prior, x_s ~ q_{s|0,t}(. | x_0, x_t). The chain starts where the sampler starts, so no
 term is left at t = 1; for the masked process it is the forward chain itself. The step law averages
 `num_latents` draws of lambda; by Jensen the log of that average is low in expectation, so the figure stays
-an upper bound.
+an upper bound. It is that of the ancestral sampler with a fresh lambda in every call, whatever sampler it is
+that draws the samples.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor
 from di4c_cli.core import metrics
 from di4c_cli.core.datasets import spread
 from di4c_cli.core.metrics import Direction, PerItem, Trial
+from di4c_cli.core.order import step_seed
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.samplers import Plan
 
@@ -82,7 +84,9 @@ class NllBound:
     def __call__(self, trial: Trial) -> dict[str, float | PerItem]:
         if trial.known is None:
             return {}
-        chain, latents = (torch.Generator(trial.device).manual_seed(trial.seed) for _ in range(2))
+        # Jensen's bound wants a lambda that knows nothing of the path: their seeds differ.
+        seeds = trial.seed, step_seed(trial.seed, 1)
+        chain, latents = (torch.Generator(trial.device).manual_seed(seed) for seed in seeds)
         items = spread(trial.dataset.test, self.num).to(trial.device)
         items = items.told(trial.process.space.num_classes, 0.0, chain)
         parts = [
