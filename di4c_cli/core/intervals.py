@@ -1,7 +1,7 @@
 """95 % intervals of figures, and of the difference of two figures.
 
-A figure that keeps its items (`PerItem`) is resampled by its items: the percentile bootstrap. What stands for
-a model is a list of its figures, one a seed.
+A figure that keeps its items (`PerItem`) is resampled by its items: the percentile bootstrap; a share of them
+that have something has Wilson's interval. What stands for a model is a list of its figures, one a seed.
 
 - Items that are samples are other ones for each model and seed: those of all seeds are pooled, and two models
   are resampled independently.
@@ -15,6 +15,7 @@ at least two seeds are needed, and with fewer than four the interval is wide.
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float, Int
@@ -38,18 +39,24 @@ def estimate(values: Values) -> float:
 
 
 def interval(values: Values) -> Interval | None:
-    """Of the figure over all seeds; None for a single one without items."""
+    """Of the figure over all seeds; None for a single one without items, or of one item."""
     items = _items(values)
     if items is None:
         return _student(torch.tensor(_numbers(values), dtype=torch.float64))
+    if len(items.total) < 2:
+        return None
+    if not items.exponential and (items.count == 1).all() and ((items.total == 0) | (items.total == 1)).all():
+        return _wilson(items.figure, len(items.total))
     return _percentiles(_resampled([items], torch.Generator().manual_seed(0))[0])
 
 
 def of_difference(a: Values, b: Values) -> Interval | None:
-    """Of a's figure less b's, both of the same seeds; None for a single seed without items."""
+    """Of a's figure less b's, both of the same seeds; None for one seed without items, or of one item."""
     ours, theirs = _items(a), _items(b)
     if ours is None or theirs is None:
         return _student(torch.tensor(_numbers(a), dtype=torch.float64) - torch.tensor(_numbers(b)))
+    if min(len(ours.total), len(theirs.total)) < 2:
+        return None
     generator = torch.Generator().manual_seed(0)
     if ours.held_out and theirs.held_out and len(ours.total) == len(theirs.total):
         first, second = _resampled([ours, theirs], generator)
@@ -74,6 +81,14 @@ def _student(values: Float[Tensor, " N"]) -> Interval | None:
     mean = values.mean().item()
     reach = student_t(len(values) - 1) * values.std().item() / math.sqrt(len(values))
     return mean - reach, mean + reach
+
+
+def _wilson(share: float, num: int) -> Interval:
+    """Of a share of `num` items, also where none has it or all: resampling would make that certain."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    middle = (share + z * z / (2 * num)) / (1 + z * z / num)
+    reach = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + (z / (2 * num)) ** 2)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def _numbers(values: Values) -> list[float]:

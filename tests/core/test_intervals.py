@@ -101,6 +101,18 @@ def test_figures_without_items_get_student_s_t_paired_by_seed():
     assert of_difference([1.0], [0.0]) is None
 
 
+@pytest.mark.parametrize(("share", "num"), [(0.01, 100), (0.99, 100), (0.3, 50)])
+def test_a_share_is_covered_also_where_hardly_any_item_has_it(share, num):
+    covered = 0
+    for seed in range(300):
+        has = (torch.rand(num, generator=seeded(seed)) < share).double()
+        low, high = interval([PerItem.mean(has)])
+        covered += low <= share <= high
+    assert covered / 300 > 0.9  # the interval's own coverage is .92 there, resampling's .64
+    low, high = interval([PerItem.mean(torch.zeros(num))])
+    assert (low, high) == pytest.approx((0, 1.96**2 / (num + 1.96**2)), abs=1e-4)
+
+
 def test_intervals_repeat():
     items = [PerItem.mean(exponential(50, generator=seeded()))]
     assert interval(items) == interval(items)
@@ -123,6 +135,7 @@ def bounds(mean):
         ([2.0, 2.2, 2.1], [1.0, 1.1, 0.9], "higher", "better"),
         ([1.0, 2.0, 3.0], [2.0, 1.0, 3.0], "lower", "equal"),
         ([1.0], [2.0], "lower", "unknown"),
+        ([PerItem.mean(torch.ones(1))], [PerItem.mean(torch.zeros(1))], "lower", "unknown"),
         ([math.nan, 1.0], [2.0, 2.0], "lower", "unknown"),
         (bounds(0.0), bounds(0.1), "lower", "better"),
         (bounds(0.1), bounds(0.0), "lower", "worse"),

@@ -90,10 +90,12 @@ class JumpProcess(ForwardProcess):
         t: Float[Tensor, " N"],
         s: Float[Tensor, " N"],
     ) -> Float[Tensor, "N D S"]:
-        # The row's largest log-quotient keeps the exponential in range; normalising removes it again.
-        quotient = log_p.double() - self.log_likelihood(x_t, t)
+        # Each x_0 by the normaliser of its own posterior, as in `log_posterior`. The row's largest
+        # log-quotient keeps the exponential in range; normalising removes it again.
+        seen = self.columns(x_t, t, s)
+        quotient = log_p.double() - self.pull(seen, s).clamp(min=TINY).log()
         weight = (quotient - quotient.amax(-1, keepdim=True)).exp()
-        step = self.columns(x_t, t, s) * self.push(weight, s)
+        step = seen * self.push(weight, s)
         return (step / step.sum(-1, keepdim=True)).clamp(min=TINY).log()
 
     def log_posterior(
