@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from di4c_cli.core import checkpoints, progress, ranks
-from di4c_cli.core.datasets import spread
+from di4c_cli.core.datasets import between
 from di4c_cli.core.hand_over import Config, HandedOver, behind
+from di4c_cli.core.metrics import known
 from di4c_cli.core.metrics.nll_bound import call_nats
 from di4c_cli.core.order import step_seed
 from di4c_cli.errors import CheckpointError, UsageError
@@ -73,12 +74,14 @@ def _own_pieces(
         raise CheckpointError(
             f"{found.path}: its teacher is not at hand", "its checkpoint was moved or removed"
         )
-    items = spread(house.dataset().test, settings.num).to(device)
+    items = between(house.dataset().test, settings.num).to(device)
     items = items.told(house.process.space.num_classes, 0.0, torch.Generator(device))
     batches = torch.arange(len(items)).split(settings.batch)
 
     def cost(steps: int, model: str, number: int) -> Float[Tensor, "B K"]:
         plan = [call for call in plan_of(recipe, models, steps, model, 0) if call.leap is None]
+        if not known(plan):
+            raise UsageError(f"{found.path}: its law is not known under guidance", "set guidance.scale = 0")
         part = items[batches[number]]
         paths, latents = (torch.Generator(device).manual_seed(step_seed(seed, number)) for seed in (1, 2))
         draws = settings.num_latents

@@ -79,6 +79,11 @@ def spread(split: Split, num: int) -> Batch:
     return split[spread_index(len(split), num)]
 
 
+def between(split: Split, num: int) -> Batch:
+    """As `spread`, from the middles of `num` equal stretches: for the most part other points than those."""
+    return split[spread_index(len(split), 2 * num + 1)[1::2]] if len(split) > 2 * num else spread(split, num)
+
+
 def data_root() -> Path | None:
     """$DI4C_DATA, the folder searched before any download."""
     value = os.environ.get("DI4C_DATA")
