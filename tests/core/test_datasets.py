@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from di4c_cli.core.codecs import characters, pixels, states
-from di4c_cli.core.datasets import TensorSplit, compact, digits, mnist, spread, spread_index, toy, words
+from di4c_cli.core.datasets import (
+    TensorSplit,
+    between,
+    compact,
+    digits,
+    mnist,
+    spread,
+    spread_index,
+    toy,
+    words,
+)
 from di4c_cli.errors import DataError, RecipeError
 
 DATA = Path(os.environ.get("DI4C_DATA") or "missing")
@@ -40,6 +50,16 @@ def test_spread_reaches_from_end_to_end():
     for size in (2**24 + 4, 2**31):  # beyond whole numbers in float32
         assert spread_index(size, 3).tolist()[0] == 0
         assert size - 2 <= spread_index(size, 3).tolist()[-1] < size
+
+
+def test_points_between_are_for_the_most_part_others():
+    split = TensorSplit(torch.arange(10_000)[:, None])
+    chosen, judged = (set(of(split, 400).x_0.flatten().tolist()) for of in (between, spread))
+    assert len(chosen) == 400
+    assert len(chosen & judged) < 20
+    assert min(chosen) < 20 < 9_980 < max(chosen)
+    few = TensorSplit(torch.arange(10)[:, None])
+    assert between(few, 9).x_0.flatten().tolist() == spread(few, 9).x_0.flatten().tolist()
 
 
 # digits

@@ -138,6 +138,20 @@ def test_many_draws_from_one_x_t_are_independent(config):
 # the analytic step
 
 
+def test_the_analytic_step_is_the_law_of_ancestral_where_the_model_believes_in_the_unreachable():
+    """At a small t most of x_0 cannot lead to x_t; a model may still give it weight: both draw from that."""
+    process, S = gaussian.Config(time_base=3.0).build(StateSpace(shape=(1,), num_states=64)), 64
+    x_t, zero = torch.tensor([[30]]), torch.zeros(1).double()
+    log_p = torch.zeros(1, 1, S).double().log_softmax(-1)
+    for t, s in ((0.02, 0.01), (0.005, 0.001), (0.7, 0.4)):
+        t, s = torch.tensor([t]).double(), torch.tensor([s]).double()
+        x_0 = torch.arange(S)[None]
+        posterior = process.columns(x_t, t, s)[0, 0] * process.rows(x_0, s, zero)[0]
+        wanted = (posterior / posterior.sum(-1, keepdim=True)).mean(0)
+        found = process.log_transition(log_p, x_t, t, s)[0, 0].exp()
+        assert (found - wanted).abs().sum() < 1e-9
+
+
 def test_the_analytic_step_is_sedds_formula_and_the_law_of_ancestral(config):
     """Scores from a denoiser, exp(-dsigma Q) by inverting the kernel, and what ancestral draws."""
     process = config.build(StateSpace(shape=(1,), num_states=3))
