@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from di4c_cli import __version__, recipe_file
+from di4c_cli import __version__, lineage, recipe_file
 from di4c_cli.cards import model_card
 from di4c_cli.core import checkpoints, ranks
 from di4c_cli.core.datasets import Dataset, spread
@@ -46,8 +46,12 @@ def prepare(
     teacher: str | None,
     progress: Progress,
     narrate: Narrate,
+    matrix: str = "",
 ) -> tuple[Trainer, Dataset]:
-    """Everything that can be found wrong before there is a run directory, and then an empty one."""
+    """Everything that can be found wrong before there is a run directory, and then an empty one.
+
+    A resumed run keeps its teacher, unless one is named.
+    """
     recipe = loaded.recipe
 
     def supplied() -> tuple[House, Dataset]:
@@ -56,8 +60,8 @@ def prepare(
 
     house, data = ranks.after_first(supplied)
 
-    def checked() -> tuple[Cast, torch.nn.Module, str | None, Any, bool]:
-        wanted = teacher or (resume.resolved().get("teacher") if resume else None)
+    def checked() -> tuple[Cast, torch.nn.Module, dict[str, str | None], Any, bool]:
+        wanted = teacher or (lineage.to_resume(resume) if resume else None)
         cast, model, folder, settings = build_cast(loaded, role, house, data, device, wanted)
         check_share(loaded, role, settings.train.batch_size, ranks.size())
         rehearse(loaded, role, house, cast, settings, data, device)
@@ -66,16 +70,21 @@ def prepare(
             refuse_finished(resume, role, settings.train.steps)
         room = disk_bytes(settings.train, model, cast.teacher, there=saved)
         require_room(resume.path if resume else runs_root(), room)
-        return cast, model, str(folder.resolve()) if folder else None, settings, saved > 0
+        return cast, model, lineage.kept(folder), settings, saved > 0
 
-    cast, model, teacher, settings, saved = ranks.agreed(checked)
+    cast, model, known, settings, saved = ranks.agreed(checked)
     if role == "student" and not saved:  # also of a run that was stopped before its first checkpoint
         generator = torch.Generator().manual_seed(recipe.train.seed)
         ranks.by_first(lambda: recipe.student.fit(model, data, generator, narrate))
     run = resume or ranks.by_first(lambda: created(loaded.name, role, name))
     run = run if ranks.first() else Followed(run.path)
     status = Status(
-        recipe=loaded.name, role=role, steps=settings.train.steps, started=time.time(), **process_identity()
+        recipe=loaded.name,
+        role=role,
+        steps=settings.train.steps,
+        started=time.time(),
+        matrix=matrix or (resume.status().matrix if resume else ""),
+        **process_identity(),
     )
     models = Models(cast.teacher, cast.student) if role == "student" else Models(cast.student, None)
     trainer = Trainer(
@@ -90,7 +99,7 @@ def prepare(
             "di4c": __version__,
             "name": loaded.name,
             "role": role,
-            "teacher": teacher,
+            **known,
             "recipe": recipe_file.resolved(loaded)["config"],
         },
         card=lambda step: redacted(model_card(loaded.name, recipe, role, step)),

@@ -16,7 +16,7 @@ from di4c_cli.core.metrics import Direction, Judged, Metric, PerItem, Trial, fit
 from di4c_cli.core.samplers import Final, Plan, network_calls
 from di4c_cli.core.tempering import at_temperature
 from di4c_cli.drawing import every_class
-from di4c_cli.errors import UsageError
+from di4c_cli.errors import CheckpointError, UsageError
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.sources import House, Models, built, plan_of
@@ -204,6 +204,7 @@ def wanted_models(recipe: Recipe, loaded: Models, names: list[str] | None) -> li
 
     Raises:
         UsageError: one that is unknown or not at hand.
+        CheckpointError: nothing is left to evaluate.
     """
     here = {"teacher": loaded.teacher, "student": loaded.student, "hybrid": loaded.teacher and loaded.student}
     for name in names or recipe.eval.models:
@@ -211,7 +212,11 @@ def wanted_models(recipe: Recipe, loaded: Models, names: list[str] | None) -> li
             raise UsageError(f"--models {name}: unknown", f"one of {', '.join(here)}")
         if names and here[name] is None:
             raise UsageError(f"--models {name}: not at hand here", "evaluate a finished student run")
-    return [name for name in names or recipe.eval.models if here[name] is not None]
+    found = [name for name in names or recipe.eval.models if here[name] is not None]
+    if not found:
+        lost = "its checkpoint was moved or removed; --models says what to evaluate instead"
+        raise CheckpointError(f"eval.models: {', '.join(recipe.eval.models)}: not at hand", lost)
+    return found
 
 
 def report_folder(checkpoint: Path | None, name: str) -> Path:

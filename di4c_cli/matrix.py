@@ -61,7 +61,7 @@ def matrix(
     result |= {"figure": shown_figure(recipes[0], figure), "cells": []}
     for cell in cells:
         refuse_changes(cell)
-    maker, errors = Maker(device, narrate), list[Di4CError]()
+    maker, errors = Maker(name, device, narrate), list[Di4CError]()
     with ended_by_signals():
         for done, cell in enumerate(cells):
             told = cell.told
@@ -112,6 +112,8 @@ def write_matrix(result: dict[str, Any], folder: Path) -> None:
 class Maker:
     """Makes cells, as far as they are not there already."""
 
+    name: str
+    """The matrix's."""
     device: str
     narrate: Narrate
     failed: dict[str, Di4CError] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class Maker:
             name=None if begun else name,
             resume=run if begun else None,
             teacher=None if begun else teacher,
+            matrix=self.name,
             narrate=self.narrate,
         )
         return run

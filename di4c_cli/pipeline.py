@@ -36,12 +36,17 @@ def train(
     name: str | None = None,
     resume: RunDirectory | None = None,
     teacher: str | None = None,
+    matrix: str = "",
     progress: Progress = lambda step, steps, row: None,
     narrate: Narrate = lambda line: None,
 ) -> dict[str, Any]:
-    """Train a recipe's teacher, or distil it into its student; the contract's JSON result."""
+    """Train a recipe's teacher, or distil it into its student; the contract's JSON result.
+
+    Args:
+        matrix: the name of the matrix that the run is a cell of.
+    """
     trainer, data = prepare(
-        loaded, role, ranks.join(pick_device(device)), name, resume, teacher, progress, narrate
+        loaded, role, ranks.join(pick_device(device)), name, resume, teacher, progress, narrate, matrix
     )
     run, started = trainer.run, time.monotonic()
     narrate(f"run {run.path}")
@@ -171,7 +176,9 @@ def evaluate(
         measured[number] = Measured(trial.told(num), values, seconds / num)
         progress(done + 1, len(mine), measured[number].row)
     rows = {number: row for found_rows in ranks.gathered(measured) for number, row in found_rows.items()}
-    result = {"source": found.path, "reference": reference, "directions": judge.directions}
+    teacher = str(found.teacher_folder) if found.teacher_folder else None
+    result = {"source": found.path, "teacher": teacher}
+    result |= {"reference": reference, "directions": judge.directions}
     result |= {"judges": judge.judges(), **compared([rows[n] for n in sorted(rows)], judge.directions)}
 
     def written() -> list[Path]:

@@ -1,6 +1,6 @@
 """From a SOURCE argument (run, checkpoint folder or recipe) to models ready to sample."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from di4c_cli import recipe_file
-from di4c_cli.core import checkpoints, processes
+from di4c_cli.core import checkpoints, processes, progress
 from di4c_cli.core.codecs import Codec
 from di4c_cli.core.datasets import Dataset
 from di4c_cli.core.denoiser import Denoiser
@@ -17,6 +17,7 @@ from di4c_cli.core.hand_over import handed_over
 from di4c_cli.core.networks import networks_of
 from di4c_cli.core.samplers import Plan, Sampler
 from di4c_cli.errors import CheckpointError, RecipeError, UsageError
+from di4c_cli.lineage import Stated
 from di4c_cli.recipe import Recipe
 from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.shipped import find_recipe, recipe_paths, shipped_teacher
@@ -107,12 +108,16 @@ def newest_checkpoint(run: RunDirectory) -> Path:
 
 
 def newest_finished(recipe: str, role: str) -> Path | None:
-    """The `final/` of the newest finished run of a recipe and role below the root."""
+    """The `final/` of the newest finished run of a recipe and role below the root.
+
+    A cell of a matrix was made to be compared, with settings of its own: it does not stand for the recipe.
+    """
     folders = [
         run.final
         for run in RunDirectory.find_all()
         if run.path.parent.name == recipe
-        and run.status().role == role
+        and (status := run.status()).role == role
+        and not status.matrix
         and (run.final / "config.json").is_file()
     ]
     return folders[-1] if folders else None
@@ -131,9 +136,10 @@ def find_teacher(loaded: recipe_file.LoadedRecipe, wanted: str | None = None) ->
         if wanted:
             raise UsageError(f"--teacher {wanted}: this recipe's is {settings.kind}", "leave --teacher out")
         return None
-    wanted = wanted or getattr(settings, "checkpoint", None)
     if wanted:
         return teacher_in(resolve(wanted, []), mixture=settings.mixture)
+    if named := getattr(settings, "checkpoint", None):
+        return teacher_in(_named(loaded, named), mixture=settings.mixture)
     found = None if settings.mixture else newest_finished(name, "teacher") or shipped_teacher(name)
     if found is None:
         recipe = name if name in recipe_paths() else loaded.path
@@ -141,7 +147,19 @@ def find_teacher(loaded: recipe_file.LoadedRecipe, wanted: str | None = None) ->
     return found
 
 
-def teacher_in(source: Source, *, mixture: bool) -> Path | None:
+def _named(loaded: recipe_file.LoadedRecipe, text: str) -> Source:
+    """What a recipe's `teacher.checkpoint` means."""
+    try:
+        return resolve(text, [])
+    except UsageError:
+        hint = "`di4c convert` makes a released file into one (checkpoints/README.md)"
+        raise CheckpointError(
+            f"{loaded.path}: teacher.checkpoint: no run or checkpoint folder {text}",
+            "give the student of an earlier round" if loaded.recipe.teacher.mixture else hint,
+        ) from None
+
+
+def teacher_in(source: Source, *, mixture: bool) -> Path:
     """The checkpoint that a SOURCE named as teacher stands for.
 
     A student's run stands for its own teacher, unless a mixture is wanted or the student is a product model
@@ -152,7 +170,10 @@ def teacher_in(source: Source, *, mixture: bool) -> Path | None:
             raise UsageError(f"{source.path}: not a mixture student", "give the student of an earlier round")
         return source.folder
     itself = source.role == "student" and source.recipe.student.kind == "product"
-    return source.folder if itself else source.teacher_folder
+    folder = source.folder if itself else source.teacher_folder
+    if folder is None:
+        raise CheckpointError(f"{source.path}: the teacher of this student is not at hand", "name it instead")
+    return folder
 
 
 def resolve(text: str, overrides: list[str]) -> Source:
@@ -196,14 +217,34 @@ def _of_folder(folder: Path, overrides: list[str]) -> Source:
     recipe = recipe_file.load_resolved(resolved, overrides, path=folder / "config.json").recipe
     if role == "teacher":
         return Source(name, recipe, role, folder, folder)
-    stated = header.get("teacher")
-    teacher = Path(stated) if stated and (Path(stated) / "config.json").is_file() else None
-    if teacher is None and recipe.teacher.trained:
-        named = getattr(recipe.teacher, "checkpoint", None)
-        teacher = (
-            checkpoints.find(named) if named else newest_finished(name, "teacher") or shipped_teacher(name)
-        )
+    teacher = _teacher_of(folder, name, recipe, Stated.of(header)) if recipe.teacher.trained else None
     return Source(name, recipe, role, folder, teacher)
+
+
+def _teacher_of(student: Path, name: str, recipe: Recipe, stated: Stated | None) -> Path | None:
+    """The teacher that a student was distilled from; None where it is not at hand.
+
+    Where nothing tells which that was (released students, old checkpoints) it is the recipe's.
+    """
+    if stated is None:
+        return next(filter(None, _teachers(name, recipe)), None)
+    found = stated.found(_teachers(name, recipe))
+    if found is None and stated.sha256 is None:
+        found = next(filter(None, _teachers(name, recipe)), None)
+        if found is not None:
+            progress.remark(f"{student}: its teacher {stated.folder} is gone; {found} stands in for it")
+    elif found is None and stated.in_place:
+        progress.remark(f"{student}: left out {stated.folder}, which has other weights than its teacher had")
+    return found
+
+
+def _teachers(name: str, recipe: Recipe) -> Iterator[Path | None]:
+    """Where a recipe's teacher may lie, looked up as far as it is asked for."""
+    if named := getattr(recipe.teacher, "checkpoint", None):
+        yield checkpoints.find(named)
+    elif not recipe.teacher.mixture:
+        yield newest_finished(name, "teacher")
+        yield shipped_teacher(name)
 
 
 @dataclass(frozen=True)

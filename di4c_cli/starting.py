@@ -16,6 +16,8 @@ from di4c_cli.redaction import redacted
 from di4c_cli.runs import RunDirectory
 
 MB = 10**6
+KEPT = ("teacher", "teacher_sha256")
+"""What resolved.json, too, says of what `lineage.kept` tells."""
 
 
 def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
@@ -53,7 +55,7 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
         RunError, UsageError: the disk does not take it.
     """
     run, header = trainer.run, trainer.header
-    after = recipe_file.resolved(loaded, header["role"], sys.argv) | {"teacher": header["teacher"]}
+    after = recipe_file.resolved(loaded, header["role"], sys.argv) | {key: header[key] for key in KEPT}
     with writing_to(run.path):
         ranks.by_first(run.remove_half_written)
         if resuming:
@@ -64,6 +66,8 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
         run.write_resolved(after)
         run.write_status(trainer.status)
         run.log(f"{header['role']} of {loaded.name}: {trainer.config.steps} steps on {trainer.device}")
+        if header["teacher"]:
+            _tell(trainer, f"teacher {header['teacher']}")
 
 
 def continue_from_newest(trainer: Trainer) -> None:

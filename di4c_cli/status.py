@@ -40,6 +40,7 @@ class Status:
     elapsed: float = 0.0
     eta: float | None = None
     message: str = ""
+    matrix: str = ""  # the name of the matrix that it is a cell of
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> "Status":

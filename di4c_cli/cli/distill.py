@@ -16,7 +16,8 @@ Teacher = Annotated[
     typer.Option(
         "--teacher",
         metavar="SOURCE",
-        help="A teacher's run or checkpoint folder; default: the recipe's newest, else the shipped one.",
+        help="A teacher's run or checkpoint folder; a mixture student stands for its own teacher. "
+        "Default: the recipe's newest, else the shipped one.",
         show_default=False,
     ),
 ]

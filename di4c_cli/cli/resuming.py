@@ -71,3 +71,30 @@ def recipe_to_resume(
     for difference in found if not quiet else []:
         console.narrate(f"{run.name}: {drift.told(difference)}")
     return loaded
+
+
+def teacher_to_resume(
+    run: RunDirectory, loaded: "LoadedRecipe", named: str | None, *, allow_drift: bool
+) -> str | None:
+    """The teacher that a run goes on with: its own, whatever its place; None where it has no checkpoint.
+
+    Raises:
+        UsageError: it would be another, and that is not allowed.
+        CheckpointError: it is gone.
+    """
+    from di4c_cli import lineage, sources
+
+    if named is None:
+        return lineage.to_resume(run, allow_drift=allow_drift)
+    if allow_drift:
+        return named
+    stated = lineage.Stated.of(run.resolved())
+    if stated is None or stated.sha256 is None:
+        raise UsageError(
+            "--teacher and --resume do not go together: a run keeps its teacher", "or add --allow-drift"
+        )
+    if lineage.weights_hash(sources.find_teacher(loaded, named)) != stated.sha256:
+        raise UsageError(
+            f"--teacher {named}: has other weights than the teacher of {run.path}", "or add --allow-drift"
+        )
+    return named

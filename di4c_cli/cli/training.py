@@ -11,7 +11,7 @@ import typer
 
 from di4c_cli import launch, shipped
 from di4c_cli.cli import console, several
-from di4c_cli.cli.resuming import COMMANDS, recipe_to_resume, run_to_resume
+from di4c_cli.cli.resuming import COMMANDS, recipe_to_resume, run_to_resume, teacher_to_resume
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory
 
@@ -61,11 +61,14 @@ def execute(request: Request) -> Outcome | None:
     if request.monitor:
         _watch(request, run)
         return None
+    teacher = request.teacher
+    if run is not None:
+        teacher = teacher_to_resume(run, loaded, teacher, allow_drift=request.allow_drift)
     if request.dry_run:
         from di4c_cli.rehearsal import dry_run
 
         with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet):
-            facts = dry_run(loaded, request.role, request.teacher, request.nproc)
+            facts = dry_run(loaded, request.role, teacher, request.nproc)
         console.print_json(facts) if request.json else console.print_facts(facts)
         return None
 
@@ -82,7 +85,7 @@ def execute(request: Request) -> Outcome | None:
             device=request.device,
             name=request.name,
             resume=run,
-            teacher=request.teacher,
+            teacher=teacher,
             progress=progress,
             narrate=progress.narrate,
         )
@@ -113,10 +116,6 @@ def _check(request: Request) -> None:
         )
     if request.name is not None and request.resume is not None:
         raise UsageError("--name and --resume do not go together", "a resumed run keeps its name")
-    if request.teacher is not None and request.resume is not None and not request.allow_drift:
-        raise UsageError(
-            "--teacher and --resume do not go together: a run keeps its teacher", "or add --allow-drift"
-        )
     if request.monitor:
         for flag, given in (("--json", request.json), ("--dry-run", request.dry_run)):
             if given:

@@ -129,6 +129,14 @@ def test_cells_share_the_teacher_that_they_have_in_common(program):
     assert made["cells"][0]["seconds"].keys() == {"teacher", "student"}
     listed = {run["run"]: run["state"] for run in program.ok("runs", "--json").json}
     assert set(listed.values()) == {"finished"}
+    # A cell does not stand for its recipe, unless it is named.
+    facts = program.ok("distill", "digits", "--dry-run", "--json").json
+    assert str(program.runs) not in facts["teacher"]
+    small = [*settings, "network.width=8", "--dry-run", "--json"]
+    named = program.ok("distill", "digits", *small, "--teacher", "digits/m-8-teacher").json["teacher"]
+    assert named == f"{teachers[0]}/final"
+    program.ok("distill", "--resume", "digits/m-8-2", "train.steps=5", "--quiet")
+    assert program.ok("sample", "digits", "--num", 2, "--json").json["model"] == "teacher"
 
 
 def test_diverging_cells_are_told_and_their_teacher_is_tried_once(program):

@@ -74,6 +74,8 @@ kind = "maskd"
         ("sample latest", ["latest: no runs below", "di4c distill digits"]),
         ("sample .", [".: neither a run nor a checkpoint", "no status.json"]),
         ("sample words", ["words: no teacher yet", "di4c train-teacher words"]),
+        ("sample imagenet", ["teacher.checkpoint: no run or checkpoint folder maskgit", "`di4c convert`"]),
+        ("sample owt_round2", ["teacher.checkpoint: no run or checkpoint folder owt/student-1", "earlier"]),
         ("sample digits --format txt", ["--format txt: not for image data", "png, npz, jsonl"]),
         ("sample digits --format smi", ["--format smi: not for image data"]),
         ("sample digits --format bmp", ["--format", "'bmp'"]),
