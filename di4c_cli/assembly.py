@@ -16,6 +16,7 @@ from di4c_cli.core.denoiser import Denoiser
 from di4c_cli.core.held_out import NUM as HELD_OUT
 from di4c_cli.core.held_out import HeldOut
 from di4c_cli.core.metrics import fitting
+from di4c_cli.core.networks import networks_of
 from di4c_cli.core.order import num_parts
 from di4c_cli.core.processes import ForwardProcess
 from di4c_cli.core.segment import Cast, Segment
@@ -171,6 +172,8 @@ def build_cast(
         return Cast(process=process, student=model), model, None, recipe.teacher
     folder = find_teacher(loaded, teacher)
     guide = built(loaded.path, "teacher", lambda: recipe.teacher.build(process, recipe.network, data, folder))
+    if folder is not None:
+        refuse_contradiction(loaded, process, guide, folder)
     torch.manual_seed(recipe.train.seed)
     model = built(loaded.path, "student", lambda: recipe.student.build(recipe.network, process))
     given = first_weights(recipe.student.init, guide)
@@ -181,6 +184,27 @@ def build_cast(
     if recipe.train.promote_every:
         built(loaded.path, "train.promote_every", lambda: same_network(model, guide))
     return distillation_cast(loaded, process, model, guide), model, folder, recipe
+
+
+def refuse_contradiction(
+    loaded: recipe_file.LoadedRecipe, process: ForwardProcess, teacher: Denoiser, folder: Path
+) -> None:
+    """A teacher must mean by states and times what the recipe means: shapes alone do not tell.
+
+    Raises:
+        RecipeError: its own recipe says that it does not.
+    """
+    network = loaded.recipe.network
+    sees_time = any(part.sees_time and getattr(network, "time", True) for part in networks_of(teacher))
+    # How soon positions are masked is nothing to a network that sees only which of them are.
+    matters = sees_time or process.space.mask_id is None
+    config = recipe_file.resolved(loaded)["config"]
+    for key, theirs, ours in lineage.contradictions(folder, config, schedule_matters=matters):
+        raise RecipeError(
+            f"{loaded.path}: {key}: {lineage.shown(ours)}, but the teacher {folder} was trained with"
+            f" {lineage.shown(theirs)}",
+            "set it so, or name another teacher with --teacher",
+        )
 
 
 def distillation_cast(

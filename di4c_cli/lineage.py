@@ -1,6 +1,7 @@
-"""Which teacher a student has: known by its weights, wherever they lie."""
+"""Which teacher a student has: known by its weights, wherever they lie; and whether it fits a recipe."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,48 @@ def to_resume(run: RunDirectory, *, allow_drift: bool = False) -> str | None:
         f"{run.path}: its teacher {stated.folder} has changed: sha256 was {was}, is now {now}",
         "name a copy of the one before with --teacher, or add --allow-drift to go on with this one",
     )
+
+
+def contradictions(
+    folder: Path, config: Mapping[str, Any], *, schedule_matters: bool
+) -> Iterator[tuple[str, Any, Any]]:
+    """Keys in which the recipe of a teacher is about something else than `config`, with its value and ours.
+
+    What only the one or the other has is a default of another version. Where files lie may differ, as long as
+    they are the same; so may the length of texts: networks with weights for each position show it by their
+    shapes, others take any, and a released one does not tell it.
+    """
+    theirs = checkpoints.read_config(folder)["recipe"]
+    for section in ("codec", "process"):
+        before, now = _section(theirs, section), config[section]
+        for key in before:
+            if key not in now or key in ("path", "length"):
+                continue
+            differ = _other_weights if key == "checkpoint" else _unequal
+            if differ(before[key], now[key]) and (key != "schedule" or schedule_matters):
+                yield f"{section}.{key}", before[key], now[key]
+    before, now = (_section(part, "network").get("parameterization") for part in (theirs, config))
+    if None not in (before, now) and before != now and {before, now} != {"free", "raw"}:  # raw: free's defect
+        yield "network.parameterization", before, now
+
+
+def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table of a recipe that nobody has checked."""
+    found = recipe.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _unequal(before: Any, now: Any) -> bool:
+    return bool(before != now)
+
+
+def _other_weights(before: Any, now: Any) -> bool:
+    """Whether both are names of checkpoints that are here, and not the same."""
+    folders = [checkpoints.find(name) if isinstance(name, str) else None for name in (before, now)]
+    hashes = [weights_hash(folder) for folder in folders]
+    return None not in hashes and hashes[0] != hashes[1]
+
+
+def shown(value: Any) -> str:
+    """A value of a recipe in a message."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,12 +1,15 @@
 """Which teacher a student has: the one it was begun with, known by its weights, or none."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 from program import TINY, TINY_TEACHER, Program
 from refusal import refused
 
 from di4c_cli.core.checkpoint_header import header_text, read_config
+from di4c_cli.lineage import contradictions
 from di4c_cli.runs import RunDirectory
 
 FEW = ["--num", 2, "--steps", 2, "--json"]
@@ -138,9 +141,58 @@ def test_of_an_old_checkpoint_the_recipes_teacher_stands_in_and_that_is_told(mov
     assert line.endswith(f"its teacher /gone/digits/teacher-1/final is gone; {teacher} stands in for it")
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("codec", "height", 4),
+        ("codec", "kind", "patches"),
+        ("process", "kind", "uniform"),
+        ("network", "parameterization", "bayes"),
+    ],
+)
+def test_a_teacher_of_something_else_is_refused_though_it_has_the_shapes(moved, section, key, value):
+    teacher = RunDirectory(moved.runs / "digits/teacher-1")
+    recipe = read_config(teacher.final)["recipe"]
+    ours = recipe[section][key]
+    recipe[section][key] = value
+    restate(teacher, {"recipe": recipe})
+    (line,) = refused(moved, "distill", "digits", *TINY)
+    assert f"digits.toml: {section}.{key}: {json.dumps(ours)}, but the teacher {teacher.final} was" in line
+    assert f"trained with {json.dumps(value)}" in line
+
+
+@pytest.mark.parametrize("sees_time", [False, True])
+def test_another_schedule_matters_only_to_a_network_that_sees_time(program, sees_time):
+    small = [*TINY_TEACHER, "teacher.train.steps=2", f"network.time={str(sees_time).lower()}"]
+    program.ok("train-teacher", "digits", *small)
+    line = ["distill", "digits", *TINY, small[-1], "process.schedule=cosine", "--dry-run", "--json"]
+    if sees_time:
+        (told,) = refused(program, *line)
+        assert 'process.schedule: "cosine", but the teacher' in told
+    else:
+        assert "teacher-1" in program.ok(*line).json["teacher"]
+
+
 def test_a_student_named_as_teacher_stands_for_its_own(moved):
     facts = moved.ok("distill", "digits", *TINY, "--teacher", "digits/student-1", "--dry-run", "--json").json
     assert facts["teacher"] == str(moved.runs / "digits/teacher-1/final")
     shutil.rmtree(moved.runs / "digits/teacher-1")
     (line,) = refused(moved, "distill", "digits", *TINY, "--teacher", "digits/student-1")
     assert "student-1/final: the teacher of this student is not at hand" in line
+
+
+def test_a_codebook_may_lie_elsewhere_but_not_be_another(tmp_path):
+    def folder(name, header):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(header_text({"format": 2, **header}), encoding="utf-8")
+        return str(tmp_path / name)
+
+    codebook = {"role": "codec", "kind": "patches", "architecture": {}}
+    books = [
+        folder(name, {**codebook, "files": {"model.safetensors": digest}})
+        for name, digest in (("a", "1"), ("copy", "1"), ("b", "2"))
+    ]
+    recipes = [{"codec": {"kind": "patches", "checkpoint": book}, "process": {}} for book in books]
+    teacher = folder("teacher", {"role": "teacher", "recipe": recipes[0]})
+    found = [list(contradictions(Path(teacher), recipe, schedule_matters=True)) for recipe in recipes]
+    assert found == [[], [], [("codec.checkpoint", books[0], books[2])]]
