@@ -59,11 +59,16 @@ def _locked(run: RunDirectory) -> int:
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     """Gives a function that tells of the first Ctrl-C, SIGTERM or SIGUSR1; a second Ctrl-C stops at once.
 
+    One that came too late for what is within still stops what goes on after it.
+
     SIGUSR1 is what a scheduler sends some time before the end (`sbatch --signal=USR1@120`): it too means to
     save and stop, so that the job can be queued anew and resumed.
 
     On several ranks a second one does nothing: there one Ctrl-C may arrive twice, from the terminal and from
     who started them.
+
+    Raises:
+        Interrupted: at the end, if one came.
     """
     received: list[int] = []
 
@@ -78,10 +83,8 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if (
-        received and before[received[0]] is _end
-    ):  # it came too late for the run, but not for what goes on after it
-        _end(received[0], None)
+    if received:
+        raise _stopped(received[0], "; the run had just finished")
 
 
 @contextmanager
@@ -102,7 +105,11 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", exit_code=128 + number)
+    raise _stopped(number)
+
+
+def _stopped(number: int, when: str = "") -> Interrupted:
+    return Interrupted(f"stopped by {signal.Signals(number).name}{when}", exit_code=128 + number)
 
 
 class Followed(RunDirectory):

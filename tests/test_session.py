@@ -37,4 +37,7 @@ def test_work_with_nothing_to_save_ends_at_a_signal_also_one_that_came_too_late_
     with pytest.raises(Interrupted):
         run_and_go_on()
     assert reached == ["the last step"]
+    with pytest.raises(Interrupted, match="the run had just finished") as ended, stop_on_signals():
+        signal.raise_signal(number)
+    assert ended.value.exit_code == 128 + number
     assert signal.getsignal(number) is before

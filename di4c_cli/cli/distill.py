@@ -7,6 +7,7 @@ import typer
 
 from di4c_cli.cli import arguments, comparison, console, training
 from di4c_cli.cli.hand_over import print_calls
+from di4c_cli.errors import Interrupted
 from di4c_cli.runs import RunDirectory
 
 app = typer.Typer(add_completion=False)
@@ -73,10 +74,17 @@ def distill(
 
 
 def _evaluate(outcome: training.Outcome, request: training.Request) -> dict[str, Any]:
+    """The comparison; it has nothing to save, so that a signal ends it at once."""
     from di4c_cli import pipeline
+    from di4c_cli.session import ended_by_signals
 
-    with console.Progress(f"eval {outcome.loaded.name}", quiet=request.quiet) as progress:
-        return pipeline.evaluate(outcome.result["run"], device=request.device, progress=progress)
+    run = outcome.result["run"]
+    try:
+        with ended_by_signals(), console.Progress(f"eval {outcome.loaded.name}", quiet=request.quiet) as told:
+            return pipeline.evaluate(run, device=request.device, progress=told)
+    except Interrupted as error:
+        hint = f"the run has finished; compare with: di4c eval {run}"
+        raise Interrupted(error.message, hint, exit_code=error.exit_code) from None
 
 
 def _newest_previews(run: RunDirectory) -> list[str]:

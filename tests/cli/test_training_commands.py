@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -289,6 +290,14 @@ def test_exit_codes(run, pipeline, problem, code):
     assert (result.exit_code, result.stdout) == (code, "")
     assert "Traceback" not in result.output
     assert str(problem) in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_comparison(run, pipeline, monkeypatch, number):
+    monkeypatch.setattr(pipeline, "evaluate", lambda source, **options: signal.raise_signal(number))
+    result = run("distill", "toy", "--name", "n", "--json")
+    assert (result.exit_code, result.stdout) == (128 + number, "")
+    assert f"stopped by {number.name} (the run has finished; compare with: di4c eval " in result.stderr
 
 
 def test_a_bug_keeps_its_traceback(run, pipeline):
