@@ -13,10 +13,14 @@ READABLE = (1, 2)
 LIMIT = 2**24  # bytes: a recipe is some kilobytes
 
 
-def header_text(header: dict[str, Any]) -> str:
-    """The file, byte for byte: `header` in one spelling, with the hash of that as its last entry."""
+def header_text(header: dict[str, Any], *, strict: bool = True) -> str:
+    """The file, byte for byte: `header` in one spelling, with the hash of that as its last entry.
+
+    Raises:
+        ValueError: a number is not finite, for which JSON has no word; unless it need not be strict.
+    """
     plain = {key: value for key, value in header.items() if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(plain, indent=1).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(plain, indent=1, allow_nan=not strict).encode()).hexdigest()
     return json.dumps({**plain, "sha256": digest}, indent=1) + "\n"
 
 
@@ -49,7 +53,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: format {config['format']}, this program reads {FORMAT}", "update di4c"
         )
     # The whole text is compared, so that no byte of it can change: not even one that leaves the content.
-    if ("sha256" in config or config["format"] != 1) and text != header_text(config):
+    # Not strictly, as headers once told figures that were not finite.
+    if ("sha256" in config or config["format"] != 1) and text != header_text(config, strict=False):
         raise CheckpointError(
             f"{path}: damaged (its hash is not the one that it states)", "use another checkpoint of the run"
         )

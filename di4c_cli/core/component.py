@@ -19,7 +19,12 @@ CORE = "di4c_cli.core"
 class Config(BaseModel):
     """A section of a recipe: frozen, strict about its keys, documented by its attributes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # TOML has them, the JSON of a checkpoint's header has not
+    )
 
     @property
     def kind(self) -> str:

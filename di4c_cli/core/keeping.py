@@ -1,5 +1,6 @@
 """Which checkpoints a run has: each written whole, the newest and the best kept and pointed to."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ class Keeper:
 
         Args:
             training: what a resume needs beyond the weights; None for the finished model.
-            held_out: by what the best is told (`held_out.HeldOut`), lower is better.
+            held_out: by what the best is told (`held_out.HeldOut`), lower is better; told where it is finite.
         """
-        told = {} if held_out is None else {"held_out": held_out}
+        told = {"held_out": held_out} if held_out is not None and math.isfinite(held_out) else {}
         try:
             self.run.sync_metrics()  # a machine that stops loses no line that a resume would not write again
             checkpoints.save(
@@ -74,6 +75,6 @@ class Keeper:
         for folder in [self.run.final, *reversed(self.run.checkpoints())]:
             with suppress(CheckpointError):
                 held_out = checkpoints.read_config(folder).get("held_out")
-                if isinstance(held_out, float):
+                if isinstance(held_out, float) and math.isfinite(held_out):
                     figures[folder] = held_out
         return min(figures, key=figures.__getitem__, default=None)

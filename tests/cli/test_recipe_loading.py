@@ -68,6 +68,12 @@ def test_a_union_tells_what_each_branch_wants(schema, write):
     ]
 
 
+def test_numbers_that_json_has_no_word_for(schema, write):
+    """Checkpoints tell the recipe in JSON."""
+    path = write('process.kind = "alpha"\nlosses = [{ kind = "alpha" }]\ntrain.clip = inf\n')
+    assert errors(path) == ["mine.toml:3: train.clip: should be a finite number, not Infinity"]
+
+
 def test_missing_sections(schema, write):
     assert errors(write("title = 'x'\n")) == [
         "mine.toml:1: losses: is missing",

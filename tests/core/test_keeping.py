@@ -1,9 +1,13 @@
 """The newest and the best checkpoints stay; the best is told by held-out data."""
 
+import json
+import math
+
 import pytest
 import torch
 
 from di4c_cli.core import checkpoints
+from di4c_cli.core.checkpoint_header import header_text
 from di4c_cli.core.codecs import states
 from di4c_cli.core.datasets import toy
 from di4c_cli.core.held_out import HeldOut
@@ -56,6 +60,21 @@ def test_without_a_figure_none_is_the_best(keeper):
     assert not (keeper.run.path / "best").exists()
 
 
+def test_what_predicts_nothing_is_not_the_best(keeper):
+    save(keeper, 1, math.inf)
+    assert not (keeper.run.path / "best").exists()
+    save(keeper, 2, 2.0)
+    save(keeper, 3, math.inf)
+    assert pointed(keeper, "best") == "step-2"
+    assert "held_out" not in checkpoints.read_config(keeper.run.path / "step-3")
+    header = keeper.run.path / "step-3" / "config.json"  # as it was once written
+    header.write_text(header_text(json.loads(header.read_text()) | {"held_out": math.nan}, strict=False))
+    assert math.isnan(checkpoints.read_config(header.parent)["held_out"])
+    assert keeper.best() == keeper.run.path / "step-2"
+    with pytest.raises(ValueError, match="JSON"):
+        header_text({"held_out": math.nan})
+
+
 def test_a_damaged_one_is_not_the_best(keeper):
     save(keeper, 1, 1.0)
     save(keeper, 2, 2.0)
@@ -72,7 +91,9 @@ def test_held_out_data_tells_who_knows_more():
     knows = exact.Config().build(process, None, data, None)
     points = Batch(data.test.x_0[:50].long())
     measure = HeldOut(process, points, Times(at_one=1.0), num_latents=2, at_once=7)
-    assert measure(knows) == measure(knows)
+    alive = []
+    assert measure(knows) == measure(knows, lambda: alive.append(1))
+    assert len(alive) == 8  # 50 points, 7 at a time
     singles = [data.joint.sum([k for k in range(3) if k != d]).log()[points.x_0[:, d]] for d in range(3)]
     assert measure(knows) == pytest.approx(-sum(singles).mean().item())  # at t = 1 all that is known
 
