@@ -31,7 +31,7 @@ from di4c_cli.redaction import redacted
 from di4c_cli.runs import RunDirectory, Status, runs_root
 from di4c_cli.session import Followed, process_identity
 from di4c_cli.sources import House, Models, built, find_teacher, plan_of
-from di4c_cli.starting import disk_bytes, refuse_finished, require_room
+from di4c_cli.starting import check_steps, disk_bytes, require_room
 from di4c_cli.writing import write_preview
 
 Narrate = Callable[[str], None]
@@ -68,7 +68,7 @@ def prepare(
         rehearse(loaded, role, house, cast, settings, data, device)
         saved = len(resume.checkpoints()) if resume else 0
         if resume is not None:
-            refuse_finished(resume, role, settings.train.steps)
+            check_steps(resume, role, settings.train.steps)
         room = disk_bytes(settings.train, model, cast.teacher, there=saved)
         require_room(resume.path if resume else runs_root(), room)
         return cast, model, lineage.kept(folder), settings, saved > 0
@@ -104,7 +104,7 @@ def prepare(
             "recipe": recipe_file.resolved(loaded)["config"],
         },
         card=lambda step: redacted(model_card(loaded.name, recipe, role, step)),
-        preview=Previewer(house, models, run, device),
+        preview=Previewer(house, models, run, device, alive=lambda: trainer.breathe()),
         preview_every=recipe.preview.every,
         progress=progress,
         narrate=narrate,
@@ -280,8 +280,15 @@ def held_out(cast: Cast, settings: Any, data: Dataset, device: torch.device) -> 
 class Previewer:
     """Draws previews at a fixed seed; the teacher of a distillation never changes, so it is drawn once."""
 
-    def __init__(self, house: House, models: Models, run: RunDirectory, device: torch.device) -> None:
-        self.house, self.models, self.run, self.device = house, models, run, device
+    def __init__(
+        self,
+        house: House,
+        models: Models,
+        run: RunDirectory,
+        device: torch.device,
+        alive: Callable[[], None],
+    ) -> None:
+        self.house, self.models, self.run, self.device, self.alive = house, models, run, device, alive
         self.kept: dict[tuple[str, int], torch.Tensor] = {}
 
     def __call__(self, step: int) -> None:
@@ -301,6 +308,7 @@ class Previewer:
                         0,
                         self.device,
                         label=every_class(recipe, recipe.preview.num),
+                        alive=self.alive,
                     )
                 drawn[key] = self.kept[key]
         write_preview(self.house.codec, drawn, self.run.path / "samples" / f"step-{step}")

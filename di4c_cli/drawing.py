@@ -1,5 +1,6 @@
 """Drawing samples from a plan, in batches; and on what condition."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +25,12 @@ def draw(
     *,
     label: Int[Tensor, " {num}"] | None = None,
     known: Int[Tensor, " D"] | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Int[Tensor, "{num} D"]:
     """`num` samples on the CPU, from one stream of a seed, the same for teacher and student.
 
     Args:
+        alive: called time and again.
         label: their classes, where the models are told.
         known: states that every sample begins with; -1 where a position is free.
     """
@@ -45,6 +48,7 @@ def draw(
             config=house.recipe.sampler,
             label=None if label is None else label[start : start + size].to(device),
             known=None if known is None else known.to(device),
+            alive=alive,
         )
         batches.append(tokens.cpu())
     return torch.cat(batches)

@@ -20,18 +20,31 @@ KEPT = ("teacher", "teacher_sha256")
 """What resolved.json, too, says of what `lineage.kept` tells."""
 
 
-def refuse_finished(run: RunDirectory, role: str, steps: int) -> None:
-    """A finished run is resumed only for more steps; otherwise it would be trained once more."""
-    status = run.status()
+def check_steps(run: RunDirectory, role: str, steps: int) -> None:
+    """A run is resumed from where it is to its last step; it neither goes back nor is trained once more.
+
+    Raises:
+        UsageError: there is nothing to train, or nothing to go on from.
+    """
+    key = "teacher.train.steps" if role == "teacher" else "train.steps"
+    status, saved = run.status(), run.checkpoints()
+    newest = int(saved[-1].name.removeprefix("step-")) if saved else 0
     if status.state == "finished" and status.step >= steps:
-        key = "teacher.train.steps" if role == "teacher" else "train.steps"
         raise UsageError(f"{run.path}: has finished its {status.step} steps", f"raise {key} to train on")
+    if newest > steps:
+        raise UsageError(f"{run.path}: is at step {newest}, {key} is {steps}", f"set it to {newest} or more")
+    if run.final.is_dir() and not saved:
+        hint = "begin a new run, or put one of its step-<N> back"
+        raise UsageError(f"{run.path}: has only its finished model, no step-<N> to go on from", hint)
 
 
 def disk_bytes(config: Config, model: nn.Module, teacher: object, there: int = 0) -> int:
-    """What checkpoints take beyond the `there` on the disk: kept, best, being written, and the final one."""
+    """What checkpoints take beyond the `there` on the disk: kept, best, being written, and the final one.
+
+    The last step is kept too, to train on from.
+    """
     promoted = teacher if config.promote_every else None
-    written = min(config.keep + 2, (config.steps - 1) // config.save_every)
+    written = min(config.keep + 2, -(-config.steps // config.save_every))
     resumable, final = training_state.nbytes(model, promoted)
     return max(0, written - there) * resumable + final
 

@@ -1,5 +1,6 @@
 """How well held-out data is predicted from its noise: by this the checkpoints of one run are compared."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,8 @@ class HeldOut:
     """Points at a time."""
 
     @torch.no_grad()
-    def __call__(self, model: Denoiser) -> float:
+    def __call__(self, model: Denoiser, alive: Callable[[], None] = lambda: None) -> float:
+        """Lower is better; NaN for a model that has diverged. `alive` is called time and again."""
         device = self.points.x_0.device
         generator = torch.Generator(device).manual_seed(SEED)
         t, _ = self.times.sample(len(self.points), generator, device)
@@ -45,4 +47,5 @@ class HeldOut:
                 num_latents=self.num_latents,
             )
             nats.append(-law.log_joint(self.points.x_0[rows, None]).double())
+            alive()
         return torch.cat(nats).mean().item()

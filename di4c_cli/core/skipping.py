@@ -38,6 +38,10 @@ class Skipping:
         self._last = torch.where(skip, now, self._last)
         return skip.float()
 
+    def left_out(self, step: int) -> bool:
+        """Whether the update of that step was left out, and none since."""
+        return bool(self._last[0] == step)
+
     def last_step(self, default: int) -> int:
         """The last step that was left out."""
         step = int(self._last[0])

@@ -125,7 +125,8 @@ class Trainer:
                 raise
 
     def _fit(self, loader: Loader, stop: Callable[[], int | None]) -> dict[str, Any]:
-        config, row = self.config, dict[str, Any]()
+        config, due = self.config, False
+        *_, row = {}, *self.run.metrics()  # the last one, where a resume finds all steps done
         started, mark, mark_step = time.monotonic() - self.elapsed, time.monotonic(), self.step
         while self.step < config.steps:
             self.optimise(loader(self.step))
@@ -141,20 +142,41 @@ class Trainer:
             if self.preview_every and self.step % self.preview_every == 0 and self.step < config.steps:
                 self._preview()
             (signal,) = ranks.largest([stop() or 0])
-            if signal and self.step < config.steps:
+            last = self.step == config.steps
+            due = due or signal > 0 or last or self.step % config.save_every == 0
+            if due and self._counted() and not last:
                 self.status.step, self.status.elapsed = self.step, self.elapsed
-                self.save(self.run.path / f"step-{self.step}", resumable=True)
-                raise Interrupted(
-                    f"stopped at step {self.step} of {config.steps}; saved",
-                    f"continue with --resume {self.run.path}",
-                    exit_code=128 + signal,
-                )
-            if self.step % config.save_every == 0 and self.step < config.steps:
-                self.save(self.run.path / f"step-{self.step}", resumable=True)
-                ranks.by_first(self.keeper.forget_old)
-        self.save(self.run.final, resumable=False)
-        self._preview()
+                self.save()
+                due = False
+                if signal:
+                    raise Interrupted(
+                        f"stopped at step {self.step} of {config.steps}; saved",
+                        f"continue with --resume {self.run.path}",
+                        exit_code=128 + signal,
+                    )
+        self.save(finished=True)
+        if not ranks.largest([stop() or 0])[0]:  # who stops a finished run waits for no pictures
+            self._preview()
         return row
+
+    def _counted(self) -> bool:
+        """Whether the step just made was not left out: a save waits for one that was not.
+
+        Where weights are lost, no step is finite any more, and the run ends before such weights are saved.
+
+        Raises:
+            NonFiniteLossError: too many were left out, or the last of all.
+        """
+        self.skipping.check(self.run.path)
+        if not self.skipping.left_out(self.step - 1):
+            return True
+        if self.step < self.config.steps:
+            return False
+        raise NonFiniteLossError(
+            f"{self.run.path}: loss or gradient is not finite at step {self.step}, the last; "
+            "nothing was saved",
+            "lower train.lr; if it is this batch alone, change train.steps by one",
+        )
 
     def _preview(self) -> None:
         with self.ema.applied(self.model), self.weights.whole():
@@ -175,6 +197,7 @@ class Trainer:
                     total.backward()
                 loss = loss + total.detach()
                 self.averages.add("loss", total.detach() * self.parts)
+                self.breathe()
             self.weights.reduce()
         norm = self.weights.clip(config.clip or math.inf)
         self.averages.add("grad_norm", norm)
@@ -232,13 +255,16 @@ class Trainer:
         return row
 
     def breathe(self) -> None:
-        """A sign of life in status.json where the last one is old; also for what comes after training."""
+        """A sign of life in status.json where the last one is old.
+
+        Called wherever work may take long, not by a thread: one would breathe for a run that hangs.
+        """
         if not 0 <= time.time() - self.status.heartbeat <= HEARTBEAT:  # below 0: the clock was put back
             self._write_status()
 
     def _write_status(self) -> None:
         self.status.step, self.status.elapsed = self.step, self.elapsed
-        self.status.eta = self.elapsed / self.step * (self.config.steps - self.step)
+        self.status.eta = self.elapsed / self.step * (self.config.steps - self.step) if self.step else None
         self.run.write_status(self.status)
 
     def _warn(self, row: dict[str, Any]) -> None:
@@ -249,18 +275,36 @@ class Trainer:
             self.run.log(message)
             self.narrate(message)
 
-    def save(self, folder: Path, *, resumable: bool) -> None:
-        """Raises RunError when the disk does not take it; what was there before stays."""
-        self.skipping.check(self.run.path)
-        if ranks.largest([not all(torch.isfinite(p).all() for p in self.parameters)])[0]:
-            raise NonFiniteLossError(
-                f"{self.run.path}: weights are not finite at step {self.step}",
-                "lower train.lr; nothing was saved",
-            )
+    def save(self, *, finished: bool = False) -> None:
+        """Write `step-<N>`, from which training goes on, and of a finished run the model alone in `final`.
+
+        Raises:
+            NonFiniteLossError: the model is none any more; nothing was saved.
+            RunError: the disk does not take it; what was there before stays.
+        """
+        kept = [*self.parameters, *(self.ema.shadow[name] for name in self.names)]
+        if ranks.largest([not all(torch.isfinite(p).all() for p in kept)])[0]:
+            raise self._diverged("weights are not finite")
         nats = self._held_out()
+        if nats is not None and math.isnan(nats):  # weights may be finite, and of no use
+            raise self._diverged("what the model makes of held-out data is not a number")
         model, average = (self.weights.gathered(part) for part in (held(self.model), self.ema.shadow))
-        training = self.weights.gathered(self._training_state()) if resumable else None
-        ranks.by_first(lambda: self.keeper.save(folder, self.step, model, average, training, nats))
+        training = self.weights.gathered(self._training_state())
+
+        def write() -> None:
+            folder = self.run.path / f"step-{self.step}"
+            self.keeper.save(folder, self.step, model, average, training, nats)
+            if finished:
+                self.keeper.save(self.run.final, self.step, model, average, None, nats)
+            self.keeper.forget_old()
+
+        ranks.by_first(write)
+
+    def _diverged(self, what: str) -> NonFiniteLossError:
+        return NonFiniteLossError(
+            f"{self.run.path}: {what} at step {self.step}; nothing was saved",
+            "lower train.lr; the newest checkpoint is from before",
+        )
 
     def _held_out(self) -> float | None:
         """What the averaged weights, which are sampled from, make of held-out data."""
@@ -268,7 +312,7 @@ class Trainer:
             return None
         measure = self.held_out
         with self.ema.applied(self.model), self.weights.whole():
-            return ranks.by_first(lambda: measure(self.cast.student))
+            return ranks.by_first(lambda: measure(self.cast.student, self.breathe))
 
     # -- resume ------------------------------------------------------------------------------
 

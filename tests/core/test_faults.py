@@ -78,11 +78,10 @@ def set_weights(trainer: Trainer, value: float) -> None:
 def saved(trainer: Trainer, code: int) -> bool:
     """Whether a save went through; what it says if not."""
     try:
-        trainer.save(trainer.run.path / f"step-{trainer.step}", resumable=True)
+        trainer.save()
     except RunError as error:
         said = str(error)
         return not ("\n" not in said and os.strerror(code) in said and "--resume" in said)
-    trainer.keeper.forget_old()
     return True
 
 
@@ -122,12 +121,12 @@ def test_whatever_fails_in_a_save_a_sound_checkpoint_is_found(prepared, code, an
 
 
 @pytest.mark.parametrize("changes", [120, pytest.param(1000, marks=pytest.mark.slow)])
-def test_no_change_of_any_byte_is_loaded(prepared, changes, tmp_path):
+def test_no_change_of_any_byte_is_loaded(prepared, changes):
     """Bits flipped, bytes replaced, files cut short, in every file but the model card."""
     trainer = prepared()
     trainer.step = 3
-    folder = tmp_path / "step-3"
-    trainer.save(folder, resumable=True)
+    folder = trainer.run.path / "step-3"
+    trainer.save()
     draw = random.Random(5)
     files = sorted(path for path in folder.iterdir() if path.name != "README.md")
     assert [path.name for path in files] == [
@@ -152,8 +151,16 @@ def test_no_change_of_any_byte_is_loaded(prepared, changes, tmp_path):
     trainer.resume(folder)
 
 
-def test_the_model_card_is_for_people(prepared, tmp_path):
+def test_previews_are_signs_of_life(prepared, monkeypatch):
+    trainer, seen = prepared(), []
+    monkeypatch.setattr(Trainer, "breathe", lambda trainer: seen.append(1))
+    trainer.preview(1)
+    assert len(seen) == 2 * sum(trainer.preview.house.recipe.preview.steps)  # once a call, of both models
+
+
+def test_the_model_card_is_for_people(prepared):
     trainer = prepared()
-    trainer.save(tmp_path / "step-3", resumable=True)
-    (tmp_path / "step-3" / "README.md").write_text("my own words")
-    trainer.resume(tmp_path / "step-3")
+    trainer.step = 3
+    trainer.save()
+    (trainer.run.path / "step-3" / "README.md").write_text("my own words")
+    trainer.resume(trainer.run.path / "step-3")

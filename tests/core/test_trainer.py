@@ -325,8 +325,8 @@ def test_resume_needs_every_piece(make, whole, what):
 
 
 def test_resume_from_regular_checkpoints_of_which_few_are_kept(make, whole):
-    first = run(make(name="first", save_every=2, keep=2))
-    assert [p.name for p in first.run.checkpoints()] == ["step-4", "step-6"]
+    first = run(make(name="first", save_every=2, keep=3))
+    assert [p.name for p in first.run.checkpoints()] == ["step-4", "step-6", "step-8"]
     assert same(whole, first)
     for folder in first.run.checkpoints():
         again = make(name=f"again-{folder.name}")
@@ -449,10 +449,48 @@ def test_a_step_that_is_not_finite_is_left_out_and_counted(make, value):
 
 
 def test_a_log_line_of_steps_that_were_all_left_out_has_no_loss(make):
-    trainer = run(make([Section(lambda s: deterministic(s) * math.nan)], role="teacher", steps=3))
+    trainer = make([Section(lambda s: deterministic(s) * math.nan)], role="teacher", steps=3)
+    with pytest.raises(NonFiniteLossError):
+        run(trainer)
     assert [(row["skipped"], "loss" in row) for row in trainer.run.metrics()] == [
         (n, False) for n in (1, 2, 3)
     ]
+
+
+def test_no_step_that_was_left_out_is_saved(make):
+    """The weights may be lost already: what is due waits for the next sound step."""
+    trainer = make(poisoned(math.nan, at=3), role="teacher", save_every=4)
+    run(trainer)
+    assert [path.name for path in trainer.run.checkpoints()] == ["step-5", "step-8"]
+    stopped = make(poisoned(math.nan, at=3), role="teacher", name="stopped")
+    with pytest.raises(Interrupted, match="at step 5 of 8"):
+        stopped.fit(DATA.train, lambda: signal.SIGTERM if stopped.step >= 4 else None)
+    assert [path.name for path in stopped.run.checkpoints()] == ["step-5"]
+    last = make(poisoned(math.nan, at=7), role="teacher", name="last", save_every=3)
+    with pytest.raises(NonFiniteLossError, match="at step 8, the last; nothing was saved"):
+        run(last)
+    assert [path.name for path in last.run.checkpoints()] == ["step-3", "step-6"]
+    assert not last.run.final.exists()
+
+
+def test_a_model_that_has_diverged_is_not_saved(make):
+    """Its weights may be finite: held-out data tells. No good checkpoint goes for it."""
+    trainer = make(save_every=2, keep=1)
+    figures = iter([2.0, 1.0, math.nan])
+    trainer.held_out = lambda model, alive: next(figures)
+    with pytest.raises(NonFiniteLossError, match="not a number at step 6; nothing was saved") as error:
+        run(trainer)
+    assert error.value.exit_code == 3
+    assert [path.name for path in trainer.run.checkpoints()] == ["step-4"]
+    assert (trainer.run.path / "best").read_text() == "step-4\n"
+    for broken in ("shadow", "weights"):
+        trainer = make(name=broken)
+        values = trainer.ema.shadow.values() if broken == "shadow" else trainer.parameters
+        with torch.no_grad():
+            next(iter(values)).fill_(math.inf)
+        with pytest.raises(NonFiniteLossError, match="weights are not finite"):
+            trainer.save()
+        assert trainer.run.checkpoints() == []
 
 
 def test_the_count_of_steps_left_out_is_resumed(make):
@@ -507,21 +545,44 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make, monkeypatch):
     assert same(run(make(name="whole")), run(again))
 
 
-def test_a_signal_after_the_last_step_finishes(make):
-    trainer = run(make(steps=3), stop_at=3)
-    assert trainer.run.final.is_dir()
-    assert trainer.run.checkpoints() == []
+def test_a_signal_after_the_last_step_finishes_but_for_pictures(make):
+    drawn = []
+    for stop_at in (3, None):
+        trainer = run(make(steps=3, preview=drawn.append), stop_at=stop_at)
+        assert trainer.run.final.is_dir()
+        assert [path.name for path in trainer.run.checkpoints()] == ["step-3"]
+    assert drawn == [3]
+
+
+def test_a_finished_run_trains_on_from_its_last_step(make):
+    """As if it had been longer from the beginning, where the learning rate is the same."""
+    lr = {"peak": 0.05, "shape": "constant"}
+    first = run(make(name="first", steps=5, lr=lr))
+    second = make(name="second", steps=8, lr=lr)
+    second.resume(first.run.path / "step-5")
+    assert same(run(second), run(make(name="whole", steps=8, lr=lr)))
+
+
+def test_a_resume_with_all_steps_done_still_tells_the_last_figures(make):
+    first = make(name="first", steps=4)
+    told = first.fit(DATA.train, lambda: None)
+    again = make(name="again", steps=4)
+    again.run = first.run
+    again.keeper = replace(again.keeper, run=first.run)
+    again.resume(first.run.path / "step-4")
+    assert again.fit(DATA.train, lambda: None) == told
+    assert same(first, again)
 
 
 # what it says
 
 
-def test_a_run_breathes_between_its_log_lines(make, monkeypatch):
+def test_a_run_breathes_between_its_log_lines_also_within_a_step(make, monkeypatch):
     told = []
     monkeypatch.setattr("di4c_cli.core.trainer.HEARTBEAT", -1.0)
     monkeypatch.setattr(RunDirectory, "write_status", lambda run, status: told.append(status.step))
-    run(make(steps=3, log_every=100))
-    assert told[:3] == [1, 2, 3]
+    run(make(steps=3, log_every=100, accumulate=2))
+    assert told[:9] == [0, 0, 1, 1, 1, 2, 2, 2, 3]
 
 
 def test_rows_of_metrics(make):

@@ -14,6 +14,7 @@ from program import TINY_TEACHER, Program
 
 from di4c_cli import pipeline, recipe_file, shipped
 from di4c_cli.core.trainer import Trainer
+from di4c_cli.errors import UsageError
 from di4c_cli.runs import RunDirectory
 
 
@@ -216,7 +217,7 @@ class Killed(BaseException):
     """Stands for SIGKILL in this process."""
 
 
-def trained(resume: RunDirectory | None = None, killed_at: int | None = None) -> Path:
+def trained(*more: str, resume: RunDirectory | None = None, killed_at: int | None = None) -> Path:
     """The toy for 40 steps, in this process; a checkpoint every 10."""
 
     def kill(step: int, steps: int, row: dict) -> None:
@@ -225,7 +226,7 @@ def trained(resume: RunDirectory | None = None, killed_at: int | None = None) ->
 
     overrides = ["network.width=16", "network.depth=2", "student.num_latents=4", "train.batch_size=8"]
     overrides += ["preview.every=0", "train.steps=40", "train.log_every=5", "train.save_every=10"]
-    loaded = recipe_file.load(shipped.find_recipe("toy"), overrides)
+    loaded = recipe_file.load(shipped.find_recipe("toy"), [*overrides, *more])
     result = pipeline.train(loaded, role="student", device="cpu", resume=resume, progress=kill)
     return Path(result["checkpoint"])
 
@@ -253,4 +254,22 @@ def test_every_part_of_resuming_is_needed(monkeypatch, forget):
 def test_a_finished_run_lists_no_step_twice_in_its_log(uninterrupted):
     run = uninterrupted("distill")
     assert json.loads((run.path / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
-    assert [path.name for path in run.checkpoints()] == ["step-160", "step-200"]  # `keep` of them
+    assert [path.name for path in run.checkpoints()] == ["step-200", "step-240"]  # `keep` of them
+
+
+def test_a_resume_neither_goes_back_nor_begins_again():
+    with pytest.raises(Killed):
+        trained(killed_at=25)
+    run = RunDirectory.resolve("toy/student-1")
+    with pytest.raises(UsageError, match=r"is at step 20, train\.steps is 15 \(set it to 20 or more\)"):
+        trained("train.steps=15", resume=run)
+    assert not run.final.exists()
+    trained("train.steps=20", resume=run)  # may end where it is
+    assert [row["step"] for row in run.metrics()] == [5, 10, 15, 20]
+    trained("train.steps=30", resume=run)
+    assert "resuming toy/student-1 at step 20" in run.log_path.read_text()
+    for folder in run.checkpoints():
+        run.forget(folder)
+    with pytest.raises(UsageError, match=r"has only its finished model, no step-<N> to go on from"):
+        trained("train.steps=40", resume=run)
+    assert run.final.is_dir()

@@ -4,7 +4,7 @@ A file `<kind>.py` holds `Config(samplers.Config)` with `build(process) -> Sampl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -140,10 +140,12 @@ def sample(
     config: Config | None = None,
     label: Int[Tensor, " {num}"] | None = None,
     known: Int[Tensor, " D"] | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Int[Tensor, "{num} D"]:
     """Run a plan from the prior to x_0.
 
     Args:
+        alive: called after every call.
         config: how the run ends and what it keeps; unset: the last call draws, nothing is kept.
         known: states that are given, -1 where a position is free; put back after every step.
     """
@@ -158,6 +160,7 @@ def sample(
             x_0 = _ended(law, process, x, config, generator)
             x = process.finish(x_0, x)
         x = _given(x, known)
+        alive()
     return x
 
 
