@@ -100,16 +100,16 @@ def test_a_damaged_checkpoint_is_not_resumed_from_but_the_one_before(program):
     program.ok("train-teacher", "digits", *settings)
     run = program.runs / "digits/teacher-1"
     longer = ["train-teacher", "--resume", "latest", "teacher.train.steps=50", "teacher.train.keep=3"]
-    for damaged in ("step-30/training.safetensors", "step-20/config.json"):
+    for damaged in ("step-40/training.safetensors", "step-30/config.json"):
         flip_a_bit(run / damaged)
     (complaint,) = refused(program, *longer, "--quiet")
-    assert "step-30/training.safetensors: damaged" in complaint
-    flip_a_bit(run / "step-20/config.json")  # which is whole again
+    assert "step-40/training.safetensors: damaged" in complaint
+    flip_a_bit(run / "step-30/config.json")  # which is whole again
     said = program.ok(*longer).err
     for told in (said, (run / "log.txt").read_text()):
-        assert f"warning: {run}/step-30/training.safetensors: damaged" in told
-        assert "set aside as step-30.damaged" in told
-        assert "resuming digits/teacher-1 at step 20" in told
+        assert f"warning: {run}/step-40/training.safetensors: damaged" in told
+        assert "set aside as step-40.damaged" in told
+        assert "resuming digits/teacher-1 at step 30" in told
     assert (run / "latest").read_text() == "final\n"
     names = {path.name for path in run.iterdir() if path.is_dir()}
-    assert names == {"step-20", "step-30", "step-30.damaged", "step-40", "final", "samples"}
+    assert names == {"step-30", "step-40", "step-40.damaged", "step-50", "final", "samples"}

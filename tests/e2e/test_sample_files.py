@@ -222,4 +222,4 @@ def test_a_run_is_sampled_while_it_trains(program):
     program.ok("distill", "toy", *TINY, "network.depth=2", "metrics=[]", "train.save_every=10")
     run = program.runs / "toy/student-1"
     shutil.rmtree(run / "final")
-    assert sampled(program, "latest", *FEW)["source"] == str(run / "step-30")
+    assert sampled(program, "latest", *FEW)["source"] == str(run / "step-40")
