@@ -292,8 +292,13 @@ def load_models(
             checkpoints.load_weights(teacher, folder, weights)
         teacher = ready(teacher)
     if "student" in needed and source.role == "student":
-        student = built(source.path, "student", lambda: recipe.student.build(recipe.network, process))
-        checkpoints.load_weights(student, source.folder, weights)
+        student = built(
+            source.path,
+            "student",
+            lambda: checkpoints.loaded(
+                lambda: recipe.student.build(recipe.network, process), source.folder, weights
+            ),
+        )
         student = ready(student.requires_grad_(False))
     return Models(teacher, student, dtype)
 

@@ -9,17 +9,22 @@ against its own. README.md is for people, who may edit it: nothing reads it, and
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from di4c_cli import shipped
 from di4c_cli.core.checkpoint_header import FORMAT, header_text, read_config
@@ -30,6 +35,11 @@ from di4c_cli.runs import runs_root
 __all__ = ["read_config"]
 
 TRAINING = "training.safetensors"
+OWN_SIZES = "use the [network] and [codec] it was trained with, or train anew"
+SPARE = 100
+"""Tensors that may be made and replaced while a module is built, beside twice those that it keeps."""
+
+Built = TypeVar("Built", bound=nn.Module)
 
 
 def save(
@@ -117,11 +127,13 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     stated = _stated_hashes(folder).get(name)
     if not path.is_file():
         raise CheckpointError(f"{path}: missing", "the checkpoint is incomplete")
-    if stated != _sha256(path):
-        raise CheckpointError(
-            f"{path}: damaged (its hash is not the one in config.json)", "use another checkpoint of the run"
-        )
-    try:  # read, not mapped: mapped tensors die with a file that is cut short, and leave a trace each
+    try:
+        if stated != _sha256(path):
+            raise CheckpointError(
+                f"{path}: damaged (its hash is not the one in config.json)",
+                "use another checkpoint of the run",
+            )
+        # read, not mapped: mapped tensors die with a file that is cut short, and leave a trace each
         return load_file(path, backend="pread")
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
@@ -135,14 +147,59 @@ def _stated_hashes(folder: Path) -> dict[str, Any]:
 def load_weights(module: nn.Module, folder: Path, weights: str = "ema") -> None:
     """Fill a module from `ema.safetensors` or ("raw") `model.safetensors`; names and shapes must match.
 
-    A checkpoint that states no average has one set of weights, which stands for both.
+    Raises:
+        CheckpointError: with the difference.
+    """
+    module.load_state_dict(read_like(folder, _file_of(folder, weights), module.state_dict()))
+
+
+def loaded(build: Callable[[], Built], folder: Path, weights: str = "ema") -> Built:
+    """What `build` builds, with weights as in `load_weights`.
+
+    The sizes to build may be those of a foreign config.json. So only shapes are made of them first (on the
+    device `meta`), and hardly more than the file has; memory is taken where they are those of the file.
 
     Raises:
         CheckpointError: with the difference.
     """
+    name = _file_of(folder, weights)
+    given = read_tensors(folder, name)
+    try:
+        with torch.device("meta"), _at_most(SPARE + 2 * len(given)):
+            outline = build().state_dict()
+    except (RuntimeError, OverflowError, MemoryError) as error:  # no tensor can be that large
+        what, _, _ = str(error).partition("\n")
+        raise CheckpointError(f"{folder / name}: made for another network: {what}", OWN_SIZES) from None
+    check_names_and_shapes(given, {key: p.shape for key, p in outline.items()}, folder / name)
+    module = build()
+    module.load_state_dict(given)
+    return module
+
+
+@contextmanager
+def _at_most(number: int) -> Iterator[None]:
+    """Within, a module of more tensors is not built to its end: RuntimeError."""
+    made = itertools.count()
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        if next(made) >= number:
+            raise RuntimeError("it has many more tensors than the file")
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _file_of(folder: Path, weights: str) -> str:
+    """A checkpoint that states no average has one set of weights, which stands for both."""
     averaged = weights == "ema" and "ema.safetensors" in _stated_hashes(folder)
-    name = "ema.safetensors" if averaged else "model.safetensors"
-    module.load_state_dict(read_like(folder, name, module.state_dict()))
+    return "ema.safetensors" if averaged else "model.safetensors"
 
 
 def read_like(folder: Path, name: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -176,7 +233,7 @@ def check_names_and_shapes(found: dict[str, Tensor], wanted: dict[str, torch.Siz
     if wrong:
         raise CheckpointError(
             f"{place}: made for another network; {'; '.join(wrong)}",
-            "use the [network] and [codec] it was trained with, or train anew",
+            OWN_SIZES,
         )
 
 

@@ -113,3 +113,25 @@ def test_a_damaged_checkpoint_is_not_resumed_from_but_the_one_before(program):
     assert (run / "latest").read_text() == "final\n"
     names = {path.name for path in run.iterdir() if path.is_dir()}
     assert names == {"step-30", "step-40", "step-40.damaged", "step-50", "final", "samples"}
+
+
+BAD_SECTOR = """
+import errno, hashlib
+digest = hashlib.file_digest
+def file_digest(file, name):
+    if file.name.endswith("step-40/{file}"):
+        raise OSError(errno.EIO, "Input/output error")
+    return digest(file, name)
+hashlib.file_digest = file_digest
+"""
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors"])
+def test_a_checkpoint_on_a_bad_sector_is_passed_over(program, file):
+    settings = [*TINY, "network.depth=2", "metrics=[]", "train.save_every=10", "train.steps=40"]
+    program.ok("distill", "toy", *settings)
+    longer = ["distill", "--resume", "latest", "train.steps=60"]
+    outcome = program(*longer, prelude=BAD_SECTOR.format(file=file))
+    assert outcome.code == 0, outcome.err
+    assert f"step-40/{file}: cannot be read: [Errno 5] Input/output error; set aside" in outcome.err
+    assert "resuming toy/student-1 at step 30" in outcome.err

@@ -68,6 +68,27 @@ def test_hostile_weights(beside, checkpoint, content):
     assert "ema.safetensors: cannot be read" in complaint
 
 
+LITTLE_MEMORY = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**29, 3 * 2**29))"
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "told"),
+    [
+        ("width", 12_000, "of another shape: network."),
+        ("width", 10**6, "of another shape: network."),
+        ("width", 10**18, "made for another network: "),
+        ("depth", 10**7, "it has many more tensors than the file"),
+    ],
+)
+def test_sizes_in_a_header_take_no_memory_before_they_are_those_of_the_weights(
+    beside, checkpoint, key, size, told
+):
+    recipe = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["recipe"]
+    restated(checkpoint, recipe=recipe | {"network": recipe["network"] | {key: size}})
+    (complaint,) = refused(beside, "sample", checkpoint, "--teacher-steps", 0, prelude=LITTLE_MEMORY)
+    assert told in complaint
+
+
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 @pytest.mark.parametrize("kind", ["mdlm", "vqgan"])
 def test_hostile_released_files(program, content, kind):
@@ -141,8 +162,7 @@ def test_a_gzip_bomb_in_place_of_mnist(program):
     packed = gzip.compress(bytes(2**20))
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / f"{name}-ubyte.gz").write_bytes(packed * 1024)
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**29, 3 * 2**29))"
-    outcome = program("train-teacher", "mnist", prelude=limit, DI4C_DATA=str(program.home / "data"))
+    outcome = program("train-teacher", "mnist", prelude=LITTLE_MEMORY, DI4C_DATA=str(program.home / "data"))
     assert outcome.code == 2, outcome.err
     assert "not the MNIST file it should be" in outcome.err
     assert not program.runs.exists()

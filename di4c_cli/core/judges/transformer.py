@@ -99,9 +99,8 @@ class Config(judges.Config):
         folder = self.folder(dataset, codec, cache)
         if not folder.is_dir():
             raise RecipeError(f"metrics: perplexity: there is no judge of this text in {folder}", TRAIN_IT)
-        network = self.untrained(codec)
         try:
-            checkpoints.load_weights(network, folder, "raw")
+            network = checkpoints.loaded(lambda: self.untrained(codec), folder, "raw")
         except CheckpointError as error:
             raise CheckpointError(error.message, TRAIN_IT) from None
         return Transformer(network, device)

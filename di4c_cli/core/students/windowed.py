@@ -36,7 +36,7 @@ untried. Ablations: "Beyond the paper" in the README of di4c."""
 
     window: list[int] = Field([8], min_length=1, max_length=2)
     """Positions of a window: [length] of text, [height, width] of images."""
-    layouts: int = Field(2, ge=1)
+    layouts: int = Field(2, ge=1, le=64)
     """Tilings that alternate from step to step, each moved on by that part of a window."""
     components: int = Field(256, ge=1)
     """M: components of a window of n positions; at most (n - 1) log M nats of correlation a step."""
@@ -131,4 +131,4 @@ def _num_features(network: networks.Network, members: Int[Tensor, "W n"]) -> int
     """How many numbers the network's features tell of a window."""
     with torch.no_grad():
         h = network.hidden(torch.zeros(1, network.space.num_dims, dtype=torch.long), torch.zeros(1))
-    return network.around(h, members).shape[-1]
+    return network.around(h, members.to(h.device)).shape[-1]

@@ -36,8 +36,7 @@ class Config(teachers.Config):
         if network is None or checkpoint is None:
             raise ValueError("a mixture teacher needs a [network] section and a student's checkpoint")
         kind: Any = self.student
-        model: nn.Module = kind.build(network, process)
-        checkpoints.load_weights(model, checkpoint)
+        model: nn.Module = checkpoints.loaded(lambda: kind.build(network, process), checkpoint)
         model.eval().requires_grad_(False)
         assert isinstance(model, Denoiser)
         return model

@@ -45,6 +45,5 @@ class Config(teachers.Config):
     ) -> NetworkDenoiser:
         if network is None or checkpoint is None:
             raise ValueError("a network teacher needs a [network] section and a checkpoint")
-        model = untrained(network, process)
-        checkpoints.load_weights(model, checkpoint)
+        model = checkpoints.loaded(lambda: untrained(network, process), checkpoint)
         return model.eval().requires_grad_(False)
