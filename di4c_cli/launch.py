@@ -1,6 +1,7 @@
 """A di4c command as a process of its own, which outlives whoever started it (standard library only)."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import IO
 
 from di4c_cli.runs import RunDirectory
 
+LAUNCHER = "DI4C_LAUNCHER"
+"""Names, in the environment, the process without which this one is to stop."""
 _CLOCKS = 60.0  # seconds by which a file server's clock may be behind
 
 
@@ -20,6 +23,22 @@ def place() -> tuple[int, int]:
     """Which of how many processes of one command this is, as torchrun tells them; (0, 1) without it."""
     several = int(os.environ.get("WORLD_SIZE", 1))
     return (int(os.environ.get("RANK", 0)), several) if several > 1 else (0, 1)
+
+
+def stop_with_launcher() -> None:
+    """From now on this process stops, as after SIGTERM, where the one that started it for a part is gone.
+
+    That one may have been killed, with no chance to tell; a run that nobody waits for would keep its lock.
+    """
+    launcher = os.environ.pop(LAUNCHER, None)  # what this process starts is not the launcher's
+    if launcher is not None:
+        threading.Thread(target=_follow, args=(int(launcher),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def command(arguments: list[str]) -> list[str]:

@@ -122,6 +122,7 @@ def main() -> None:
 
     Of several processes, the first alone has something to say there.
     """
+    launch.stop_with_launcher()
     if launch.place()[0]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, to the end
     try:

@@ -254,7 +254,7 @@ def test_two_processes_of_which_one_is_killed(program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_to_two_processes_saves_one_checkpoint(program, number):
     settings = [*TOY, "preview.every=0", "metrics=[]", "train.steps=3000"]
     made = RunDirectory(program.runs / "toy/student-1")
@@ -264,8 +264,24 @@ def test_a_signal_to_two_processes_saves_one_checkpoint(program, number):
             time.sleep(0.05)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + (signal.SIGTERM if number == signal.SIGHUP else number)
     assert "Traceback" not in err
+    assert made.status().state == "interrupted"
+    assert [path.name for path in made.checkpoints()] == [f"step-{made.status().step}"]
+
+
+@pytest.mark.slow
+def test_two_processes_whose_launcher_is_killed_save_and_stop(program):
+    settings = [*TOY, "preview.every=0", "metrics=[]", "train.steps=20000", "train.save_every=20000"]
+    made = RunDirectory(program.runs / "toy/student-1")
+    with program.started("distill", "toy", *settings, "--nproc", 2) as process:
+        while sum(1 for _ in made.metrics()) < 30:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        workers = psutil.Process(process.pid).children()
+        process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
     assert made.status().state == "interrupted"
     assert [path.name for path in made.checkpoints()] == [f"step-{made.status().step}"]
 
