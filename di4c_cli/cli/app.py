@@ -1,6 +1,7 @@
 """The program: its commands, each imported when it is needed, and what becomes of errors."""
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -14,7 +15,8 @@ from typer.main import get_command
 
 from di4c_cli import __version__, launch
 from di4c_cli.cli import console
-from di4c_cli.errors import Di4CError, UsageError
+from di4c_cli.errors import Di4CError, RunError, UsageError
+from di4c_cli.files import DISK
 
 COMMANDS = {
     "train-teacher": "train_teacher",
@@ -118,10 +120,11 @@ def di4c(
 
 
 def main() -> None:
-    """Run the program; whoever reads stdout may leave early (`| head`).
+    """Run the program; whoever reads stdout may leave early (`| head`), and where it goes may be full.
 
     Of several processes, the first alone has something to say there.
     """
+    _open_what_is_closed()
     launch.stop_with_launcher()
     if launch.place()[0]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, to the end
@@ -130,7 +133,18 @@ def main() -> None:
             app(prog_name="di4c")
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, *DISK):
+            raise
+        if error.errno != errno.EPIPE:
+            console.error(RunError(f"di4c: cannot write: {error.strerror}", "make room and try again"))
         # Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _open_what_is_closed() -> None:
+    """Streams that were closed by who started the program (`>&-`) lead nowhere; Python has None for them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, to the end

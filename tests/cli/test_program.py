@@ -89,6 +89,24 @@ def test_a_closed_pipe_is_no_drama(arguments, unbuffered):
     assert process.wait(timeout=60) == 1
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">&-", 0), ("2>&-", 0), ("<&-", 0), ("2>/dev/full", 0), (">/dev/full", 1), (">&- 2>&- <&-", 0)],
+)
+def test_streams_that_are_closed_or_full(redirection, code):
+    shell = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "di4c_cli", "runs", "--json"]
+    result = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+    full = "di4c: cannot write: No space left on device (make room and try again)\n"
+    assert (result.returncode, result.stderr) == (code, full if code else "")
+
+
+def test_narration_that_goes_nowhere_does_not_land_among_the_results():
+    shell = 'exec "$@" 2>&-'
+    line = [sys.executable, "-m", "di4c_cli", "runs"]  # says on stderr that there are none
+    result = subprocess.run(["sh", "-c", shell, "sh", *line], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
 def on_terminal(*arguments: str, **env: str) -> bytes:
     """What a command writes to a terminal."""
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | env
