@@ -12,7 +12,7 @@ from di4c_cli.core.optimisation import Config
 from di4c_cli.core.trainer import Trainer
 from di4c_cli.errors import CheckpointError, RunError, UsageError
 from di4c_cli.files import writing_to
-from di4c_cli.redaction import redacted
+from di4c_cli.redaction import redacted_toml
 from di4c_cli.runs import RunDirectory
 
 MB = 10**6
@@ -75,7 +75,7 @@ def begin(trainer: Trainer, loaded: recipe_file.LoadedRecipe, resuming: bool) ->
             continue_from_newest(trainer)
             for difference in drift.changes(run.resolved().get("values", {}), after["values"]):
                 run.log(drift.told(difference))
-        run.write_recipe(redacted(loaded.text))
+        run.write_recipe(redacted_toml(loaded.text))
         run.write_resolved(after)
         run.write_status(trainer.status)
         run.log(f"{header['role']} of {loaded.name}: {trainer.config.steps} steps on {trainer.device}")

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from refusal import refused
 
 from di4c_cli.core.checkpoint_header import header_text
 from di4c_cli.core.checkpoints import _sha256
-from di4c_cli.redaction import redacted
+from di4c_cli.redaction import redacted, redacted_toml
 
 
 @pytest.fixture
@@ -219,11 +220,68 @@ def test_what_is_hidden():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("https://me:HIDE@host/x?access_token=HIDE", "https://***@host/x?access_token=***"),
+        ("a=https://me:HIDE@host/x and b", "a=https://***@host/x and b"),
+        ("https://u:HI@DE@host", "https://***@host"),
+        ("https://u:HI/DE@host", "https://***@host"),
+        ("a https://host/x?n=1&X-Amz-Signature=HIDE#y", "a https://host/x?n=1&X-Amz-Signature=***#y"),
+        ('dataset={kind="x",token="HIDE"}', 'dataset={kind="x",token="***"}'),
+        ("dataset={kind=x,api-key=HIDE,n=3}", "dataset={kind=x,api-key=***,n=3}"),
+        ("hf.token=HIDE all of it", "hf.token=***"),
+        *((same, same) for same in ("tokens=5", "mask_token_id=3", "codec.kind=mnist_tokens", "keys=[1]")),
+    ],
+)
+def test_secrets_anywhere_in_an_argument(given, written):
+    assert redacted(given) == written
+
+
+def test_a_recipe_without_its_secrets_is_the_same_recipe():
+    text = """
+        # token = "HIDE", or https://u:HIDE@host; the secret = [not closed
+        token = "HIDE"  # stays
+        hf."my.secret" = '''
+        HIDE'''
+        password = 12345# stays
+        credentials = {user = "HIDE", all = ["HIDE", "]"]}
+        api_key = [
+            "HIDE",  # don't ]
+        ]
+        dataset = {kind = "x", token = "HIDE", n = 3}
+        title = "a token=HIDE"
+        tokens = 5
+        mask_token_id = 7
+        keys = ["a"]
+        codec.kind = "mnist_tokens"
+    """
+    written = redacted_toml(text)
+    assert "HIDE" not in written
+    assert written.count("stays") == 2
+    assert tomllib.loads(written) == {
+        **dict.fromkeys(("token", "password", "credentials", "api_key"), "***"),
+        "hf": {"my.secret": "***"},
+        "dataset": {"kind": "x", "token": "***", "n": 3},
+        "title": "a token=***",
+        "tokens": 5,
+        "mask_token_id": 7,
+        "keys": ["a"],
+        "codec": {"kind": "mnist_tokens"},
+    }
+    for path in Path("recipes").glob("*.toml"):
+        shipped = path.read_text(encoding="utf-8")
+        assert redacted_toml(shipped) == shipped
+
+
 def test_secrets_are_not_written_down(program: Program):
-    """Neither passwords in addresses nor anything of the environment."""
-    title = "title=from https://me:hunter2@host/data"
-    settings = [*TINY, "metrics=[]", "network.depth=2", "train.steps=5", title]
-    program.ok("distill", "toy", *settings, HF_TOKEN="hf_abcdef")
+    """Neither passwords in addresses, nor what is named a secret, nor anything of the environment."""
+    recipe = (Path("recipes") / "toy.toml").read_text(encoding="utf-8")
+    title = 'title = "from https://me:hunter2@host/data?token=hunter2"  # password = "hunter2"\n'
+    text = title + "".join(line for line in recipe.splitlines(True) if not line.startswith("title"))
+    (program.home / "toy.toml").write_text(text, encoding="utf-8")
+    settings = [*TINY, "metrics=[]", "network.depth=2", "train.steps=5"]
+    program.ok("distill", "toy.toml", *settings, HF_TOKEN="hf_abcdef")
     for path in (program.runs / "toy").rglob("*"):
         if path.is_file():
             assert b"hunter2" not in path.read_bytes(), path
