@@ -278,7 +278,7 @@ def held_out(cast: Cast, settings: Any, data: Dataset, device: torch.device) -> 
 
 
 class Previewer:
-    """Draws previews at a fixed seed; the teacher of a distillation never changes, so it is drawn once."""
+    """Draws previews at a fixed seed; a teacher that the run never changes is drawn once."""
 
     def __init__(
         self,
@@ -294,12 +294,15 @@ class Previewer:
     def __call__(self, step: int) -> None:
         recipe = self.house.recipe
         drawn = {}
+        changing = {"student"}
+        if self.models.student is None or recipe.train.promote_every:
+            changing.add("teacher")
         for role in ("teacher", "student"):
             if getattr(self.models, role) is None:
                 continue
             for steps in recipe.preview.steps:
                 key = (role, steps)
-                if key not in self.kept or role == "student" or self.models.student is None:
+                if key not in self.kept or role in changing:
                     self.kept[key] = draw(
                         self.house,
                         plan_of(recipe, self.models, steps, role, 0),
