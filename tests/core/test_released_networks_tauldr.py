@@ -148,12 +148,12 @@ def test_small_checkpoints_give_the_published_outputs(folder, file):
         found = all_logits(network, params[:, None], params.shape[1])[:, 0]
     wanted = given["logits"]
     wrong = (found - wanted).abs()
-    # On the kind of processor that computed these numbers nothing differs. Elsewhere the last bits do, and
-    # where a bin's share of what lies left of its edge is tiny, float32 makes hundredths of a logit of them.
-    solid = share(params.double(), wanted.shape[-1]) > 1e-2
-    assert (wrong < 2e-4 + 5e-6 * wanted.abs())[solid].all()
-    assert (wrong > 1e-4).float().mean() < 0.01
-    assert wrong.max() < 0.05
+    # On the kind of processor that computed these numbers nothing differs. Elsewhere the last bit of 1 -
+    # share does; share is what the bin has of all that lies left of its right edge. The logit is the log of
+    # share + 1e-6: where the share is tiny, that bit (6e-8) makes hundredths of it, also against float64, as
+    # the numbers are float32's. How many logits that hits depends on the processor; how hard does not.
+    rounding = torch.finfo(torch.float32).eps / (share(params.double(), wanted.shape[-1]) + 1e-6)
+    assert (wrong < 2e-4 + 5e-6 * wanted.abs() + rounding).all()
     assert (found.exp() - wanted.exp()).abs().max() < 2e-5
 
 
