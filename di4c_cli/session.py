@@ -134,6 +134,8 @@ def recorded(run: RunDirectory, status: Status) -> Iterator[None]:
         with suppress(OSError):  # a full disk must not hide the error that is under way
             run.write_status(status)
             run.log(f"{status.state}: {status.message}")
+        if isinstance(error, OSError) and not run.path.is_dir():
+            raise RunError(f"{run.path}: the folder of the run is gone", "it was moved or removed") from error
         if isinstance(error, OSError) and error.errno in DISK:
             hint = f"see to the disk, then continue with --resume {run.path}"
             raise RunError(f"{run.path}: {error.strerror}", hint) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from exact import DISTILL, LOG_EVERY, RUNS, SAVE_EVERY, STEPS, assert_same_run, differing
-from program import TINY_TEACHER, Program
+from program import TINY, TINY_TEACHER, Program
 
 from di4c_cli import pipeline, recipe_file, shipped
 from di4c_cli.core.trainer import Trainer
@@ -273,3 +273,21 @@ def test_a_resume_neither_goes_back_nor_begins_again():
     with pytest.raises(UsageError, match=r"has only its finished model, no step-<N> to go on from"):
         trained("train.steps=40", resume=run)
     assert run.final.is_dir()
+
+
+GONE = """
+import shutil
+from di4c_cli.runs import RunDirectory
+append = RunDirectory.append_metrics
+def append_metrics(run, row):
+    shutil.rmtree(run.path)
+    append(run, row)
+RunDirectory.append_metrics = append_metrics
+"""
+
+
+def test_a_run_whose_folder_is_deleted_ends_in_a_line(program):
+    outcome = program("distill", "toy", *TINY, "network.depth=2", "--quiet", prelude=GONE)
+    assert outcome.code == 1
+    told = f"{program.runs}/toy/student-1: the folder of the run is gone (it was moved or removed)"
+    assert outcome.complaint == [told]
