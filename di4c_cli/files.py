@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from di4c_cli.errors import RunError, UsageError
 
@@ -21,6 +23,19 @@ def refuse_existing(out: Path) -> None:
     """
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"--out {out}: exists already", "choose a new folder")
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """A file in a folder that may come from elsewhere: a pipe in its place would keep its reader waiting.
+
+    Raises:
+        OSError: nothing is there, or no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_text_atomic(path: Path, text: str) -> None:

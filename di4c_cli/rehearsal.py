@@ -10,7 +10,7 @@ from di4c_cli.assembly import build_cast, check_share, first_segment, rehearse
 from di4c_cli.core.component import dump
 from di4c_cli.core.order import num_parts
 from di4c_cli.core.segment import Cast
-from di4c_cli.runs import runs_root
+from di4c_cli.runs import RunDirectory, runs_root
 from di4c_cli.sources import House, built
 from di4c_cli.starting import disk_bytes
 
@@ -18,7 +18,11 @@ MIB = 2**20
 
 
 def dry_run(
-    loaded: recipe_file.LoadedRecipe, role: str, teacher: str | None = None, processes: int = 1
+    loaded: recipe_file.LoadedRecipe,
+    role: str,
+    teacher: str | None = None,
+    processes: int = 1,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Build everything, train nothing.
 
@@ -26,6 +30,9 @@ def dry_run(
     of lambda, times the rows whose activations one pass of the run keeps. `law_mb` is what never exists: all
     log-probabilities of the student at once. The sum is an estimate, of float32 on a CPU.
     """
+    parent = runs_root() / loaded.name
+    if name is not None:
+        RunDirectory.require_free(parent, name)
     house = House.build(loaded.recipe, loaded.path)
     data = house.dataset()
     device = torch.device("cpu")
@@ -67,7 +74,7 @@ def dry_run(
         "teacher": str(folder) if folder else loaded.recipe.teacher.kind,
         "dataset": dump(loaded.recipe.dataset),
         "codec_checkpoint": codec or "none",
-        "would_write": str(runs_root() / loaded.name / f"{role}-<n>"),
+        "would_write": str(parent / (name or f"{role}-<n>")),
     }
 
 

@@ -10,6 +10,7 @@
 Standard library only: the monitor reads runs without torch.
 """
 
+import io
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import UsageError
-from di4c_cli.files import fsync, remove, write_text_atomic
+from di4c_cli.files import fsync, open_to_read, remove, write_text_atomic
 from di4c_cli.status import STALE_AFTER as STALE_AFTER
 from di4c_cli.status import Status as Status
 from di4c_cli.status import age as age
@@ -55,6 +56,11 @@ def _written(path: str) -> float | None:
     return found.st_mtime if stat.S_ISREG(found.st_mode) else None
 
 
+def _json_of(path: Path) -> Any:
+    with open_to_read(path) as file:
+        return json.loads(file.read().decode())
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """One run on disk. Reading tolerates what a running or killed writer leaves behind."""
@@ -69,11 +75,12 @@ class RunDirectory:
     ) -> "RunDirectory":
         """A new directory `<root>/<recipe>/<role>-<n>`; an existing one is never reused."""
         parent = (root or runs_root()) / recipe
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
+        if name is not None:
+            cls.require_free(parent, name)
         parent.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            return cls._named(parent / name)
+            (parent / name).mkdir(exist_ok=True)
+            return cls(parent / name)
         taken = [int(m[1]) for p in parent.iterdir() if (m := re.fullmatch(rf"{role}-(\d+)", p.name))]
         number = max(taken, default=0) + 1
         while True:
@@ -84,17 +91,20 @@ class RunDirectory:
             except FileExistsError:  # another process was faster
                 number += 1
 
-    @classmethod
-    def _named(cls, path: Path) -> "RunDirectory":
-        """A new directory of that name; one that a process left before it was a run is taken over."""
-        try:
-            path.mkdir()
-        except FileExistsError:
-            left = _within(str(path)) if path.is_dir() else [str(path)]
-            if {os.path.basename(file) for file in left if not file.endswith(".tmp")} - _BEFORE_STATUS:
-                hint = "choose another --name, or continue it with --resume"
-                raise UsageError(f"{path}: exists already", hint) from None
-        return cls(path)
+    @staticmethod
+    def require_free(parent: Path, name: str) -> None:
+        """Raises UsageError for a name that a new run cannot have.
+
+        A directory that a process left before it was a run is free: it is taken over.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UsageError(f"--name {name!r}: not a plain name", "use letters, digits, '.', '_' and '-'")
+        path = parent / name
+        if not os.path.lexists(path):
+            return
+        left = _within(str(path)) if path.is_dir() else [str(path)]
+        if {os.path.basename(file) for file in left if not file.endswith(".tmp")} - _BEFORE_STATUS:
+            raise UsageError(f"{path}: exists already", "choose another --name, or continue it with --resume")
 
     @classmethod
     def is_run(cls, path: Path) -> bool:
@@ -182,7 +192,7 @@ class RunDirectory:
     def status(self) -> Status:
         """The run's status; a missing or damaged file reads as a failed run."""
         try:
-            content = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+            content = _json_of(self.path / "status.json")
         except (OSError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
@@ -192,7 +202,7 @@ class RunDirectory:
     def resolved(self) -> dict[str, Any]:
         """resolved.json, or {} where there is none; what is no entry of its `values` is left out."""
         try:
-            content = json.loads((self.path / "resolved.json").read_text(encoding="utf-8"))
+            content = _json_of(self.path / "resolved.json")
         except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(content, dict):
@@ -204,8 +214,8 @@ class RunDirectory:
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Whole lines of metrics.jsonl; a half-written or damaged line is passed over."""
         try:
-            with open(self.metrics_path, encoding="utf-8", errors="replace") as file:
-                for line in file:
+            with open_to_read(self.metrics_path) as file:
+                for line in io.TextIOWrapper(file, encoding="utf-8", errors="replace"):
                     if not line.endswith("\n"):
                         return
                     try:
@@ -221,7 +231,7 @@ class RunDirectory:
         """The newest value of each metric, looked for near the end of metrics.jsonl only."""
         figures: dict[str, Any] = {}
         try:
-            with open(self.metrics_path, "rb") as file:
+            with open_to_read(self.metrics_path) as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _LAST_LINES))
                 lines = file.read().split(b"\n")[:-1]
@@ -239,6 +249,17 @@ class RunDirectory:
         return figures
 
     # -- writing -----------------------------------------------------------------------------
+
+    def refuse_links(self) -> None:
+        """Raises UsageError where going on would write elsewhere: the run may be somebody else's."""
+        for path in (
+            self.log_path,
+            self.metrics_path,
+            self.path / "samples",
+            *self.path.glob("samples/**/*"),
+        ):
+            if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+                raise UsageError(f"{path}: is a link or a pipe", "put what it leads to in its place")
 
     def write_status(self, status: Status) -> None:
         status.heartbeat = time.time()

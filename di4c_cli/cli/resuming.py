@@ -18,7 +18,7 @@ def run_to_resume(text: str, role: str, recipe: str | None) -> RunDirectory:
     """The run that is named, or the newest of the role and recipe for "" and `latest`.
 
     Raises:
-        UsageError: there is none, it is of another role or recipe, or it is still running.
+        UsageError: there is none, it is of another role or recipe, still running, or has links in it.
     """
     name = shipped.find_recipe(recipe).stem if recipe else None
     run = _newest(role, name) if text in ("", "latest") else RunDirectory.resolve(text)
@@ -35,6 +35,7 @@ def run_to_resume(text: str, role: str, recipe: str | None) -> RunDirectory:
         raise UsageError(
             f"{run.path}: is still running (process {status.pid} on {status.host})", "stop it first"
         )
+    run.refuse_links()
     return run
 
 

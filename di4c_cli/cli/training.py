@@ -68,7 +68,7 @@ def execute(request: Request) -> Outcome | None:
         from di4c_cli.rehearsal import dry_run
 
         with console.Progress(f"{request.command} {loaded.name}", quiet=request.quiet):
-            facts = dry_run(loaded, request.role, teacher, request.nproc)
+            facts = dry_run(loaded, request.role, teacher, request.nproc, request.name)
         console.print_json(facts) if request.json else console.print_facts(facts)
         return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from di4c_cli.errors import CheckpointError
+from di4c_cli.files import open_to_read
 
 FORMAT = 2
 READABLE = (1, 2)
@@ -32,7 +33,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             raw = file.read(LIMIT + 1)
         if len(raw) > LIMIT:
             raise ValueError(f"longer than {LIMIT} bytes")

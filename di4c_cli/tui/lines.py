@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from di4c_cli.files import open_to_read
+
 CHUNK = 2**20  # bytes a poll reads at most: a long history arrives in pieces, and the screen stays alive
 LONG = 2**23  # bytes from which a history is shown by an overview first
 _PIECE = 2**16  # bytes parsed in one go: Python does nothing else meanwhile
@@ -56,7 +58,7 @@ class JsonLinesTail:
     def poll(self) -> Increment:
         """Up to CHUNK bytes more. A missing file has nothing new; it may come back."""
         try:
-            with open(self.path, "rb") as file:
+            with open_to_read(self.path) as file:
                 file.seek(self._offset - len(self._anchor))
                 restarted = file.read(len(self._anchor)) != self._anchor
                 if restarted:
@@ -92,7 +94,7 @@ def overview(path: Path) -> list[dict[str, Any]]:
     """Rows from places all over a long file, the first and the last ones among them; [] for a short one."""
     rows: list[dict[str, Any]] = []
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size < LONG:
                 return []

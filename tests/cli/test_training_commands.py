@@ -323,6 +323,17 @@ def test_dry_run_trains_nothing(run, pipeline):
     assert RunDirectory.find_all() == []
 
 
+def test_a_dry_run_tells_the_run_that_is_named_and_refuses_the_same_names(run):
+    line = ("distill", "toy", "--dry-run", "--json", "network.width=8")
+    assert json.loads(run(*line).stdout)["would_write"].endswith("/toy/student-<n>")
+    assert json.loads(run(*line, "--name=mine").stdout)["would_write"].endswith("/toy/mine")
+    made = RunDirectory.create("toy", "student", "mine")
+    made.log("it was begun")
+    for name, told in (("mine", "exists already"), ("a/b", "not a plain name")):
+        result = run(*line, f"--name={name}")
+        assert (result.exit_code, told in result.stderr) == (2, True)
+
+
 def test_sample_passes_everything_on(run, pipeline):
     line = (
         "sample latest --steps 2 --num 12 --batch-size 4 --seed 5 --out o --format npz --grid --label 3"

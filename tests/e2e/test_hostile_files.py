@@ -195,6 +195,36 @@ def test_links_in_a_run_are_not_followed_when_it_is_cleaned_up(program):
     assert {path.name for path in run.iterdir() if path.is_symlink()} == set()
 
 
+@pytest.mark.parametrize("place", ["log.txt", "metrics.jsonl", "samples", "samples/step-30/grid.png"])
+def test_links_in_a_run_are_not_written_through(program, place):
+    settings = [*TINY, "metrics=[]", "train.save_every=10", "network.depth=2", "train.steps=20"]
+    program.ok("distill", "toy", *settings)
+    treasure, link = program.home / "treasure", program.runs / "toy/student-1" / place
+    if link.exists():
+        link.rename(treasure)
+    else:
+        treasure.write_text("gold")
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(treasure)
+    (complaint,) = refused(program, "distill", "--resume", "latest", "train.steps=40")
+    assert f"{link}: is a link or a pipe" in complaint
+
+
+def test_pipes_in_place_of_files_keep_nobody_waiting(program):
+    program.ok("distill", "toy", *TINY, "metrics=[]", "network.depth=2")
+    run = program.runs / "toy/student-1"
+    for name in ("metrics.jsonl", "resolved.json", "final/config.json"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    (row,) = program.ok("runs", "--json").json
+    assert row["state"] == "finished"
+    program.ok("runs", "show", "latest")
+    program.ok("monitor", "--once")
+    assert refused(program, "sample", run / "final")
+    (complaint,) = refused(program, "distill", "--resume", "latest", "train.steps=60")
+    assert f"{run / 'metrics.jsonl'}: is a link or a pipe" in complaint
+
+
 def test_permissions_are_kept(program):
     settings = [*TINY, "metrics=[]", "network.depth=2", "train.steps=10"]
     program.ok("distill", "toy", *settings)
