@@ -9,7 +9,7 @@ from torch import Tensor
 
 from di4c_cli.core import metrics
 from di4c_cli.core.codecs import Codec
-from di4c_cli.core.datasets import Dataset, spread
+from di4c_cli.core.datasets import Dataset, spread, spread_index
 from di4c_cli.core.metrics import Direction, Trial
 
 CHUNK = 250  # images compared at a time
@@ -41,7 +41,8 @@ class Copies:
 
     def __call__(self, trial: Trial) -> dict[str, float]:
         train, limit = _scale(trial.dataset, trial.codec, self.num)
-        samples = trial.codec.decode(trial.samples[: self.num].cpu()).flatten(1)
+        few = trial.samples[spread_index(len(trial.samples), self.num)]
+        samples = trial.codec.decode(few.cpu()).flatten(1)
         return {"copies": (nearest(samples, train) < limit - ROUNDING).double().mean().item()}
 
 

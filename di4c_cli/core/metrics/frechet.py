@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from di4c_cli.core._vision import import_torchvision
+from di4c_cli.core.datasets import spread_index
 from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import PassThrough, evaluator
 from di4c_cli.errors import RecipeError
@@ -28,7 +29,7 @@ class Frechet:
     """`fd` to the training items, `fd_test` to the held-out ones.
 
     For the floor, held-out items stand for samples; against themselves they would give 0, so in `fd_test` as
-    many training items stand for samples.
+    many training items, spread evenly, stand for samples.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Frechet:
         space = evaluator(trial.dataset, trial.codec, trial.cache)
         train, test = space.train_features, space.test_features
         fake = space.features(trial.samples)
-        fake_for_test = train[: len(fake)] if trial.plan is None else fake
+        fake_for_test = train[spread_index(len(train), len(fake))] if trial.plan is None else fake
         return {"fd": frechet_distance(train, fake), "fd_test": frechet_distance(test, fake_for_test)}
 
 

@@ -21,7 +21,7 @@ from di4c_cli.core import metrics
 from di4c_cli.core._vision import import_torchvision
 from di4c_cli.core.codecs import Codec, ImageCodec
 from di4c_cli.core.component import installed
-from di4c_cli.core.datasets import Dataset, Split, spread
+from di4c_cli.core.datasets import Dataset, Split, spread, spread_index
 from di4c_cli.core.datasets._download import download_folder, downloading
 from di4c_cli.core.metrics import Direction, Trial
 from di4c_cli.core.metrics.frechet import frechet_distance
@@ -165,7 +165,7 @@ class InceptionMetrics:
 
         score = isc_features_to_metric(logits, splits=min(SPLITS, len(logits)))[KEY_METRIC_ISC_MEAN]
         size = min(len(features), len(real))  # reach shrinks with size
-        few, few_real = features[:size], real[:size]
+        few, few_real = (of[spread_index(len(of), size)] for of in (features, real))
         return {
             "fid": frechet_distance(real, features),
             "is": score,

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
+from di4c_cli.core.datasets import spread_index
 from di4c_cli.core.metrics import Direction, Trial, _features
 from di4c_cli.core.metrics._features import evaluator
 
@@ -21,7 +22,8 @@ class PrecisionRecall:
     """`precision`: samples within reach of training items; `recall`: training items within reach of samples.
 
     Both sets have the same size, at most that of the held-out split: reach shrinks with size, and so the
-    floor (held-out items as samples) stays comparable.
+    floor (held-out items as samples) stays comparable. Items are spread evenly over their set, which may
+    be in the order of classes.
     """
 
     def __init__(self, k: int, num: int) -> None:
@@ -35,7 +37,8 @@ class PrecisionRecall:
         size = min(self.num, len(real), len(trial.samples), len(trial.dataset.test))
         if size <= self.k:
             return {}
-        real, fake = real[:size], space.features(trial.samples[:size])
+        real = real[spread_index(len(real), size)]
+        fake = space.features(trial.samples[spread_index(len(trial.samples), size)])
         return {
             "precision": covered(fake, real, self.k).double().mean().item(),
             "recall": covered(real, fake, self.k).double().mean().item(),
@@ -43,7 +46,7 @@ class PrecisionRecall:
 
 
 class Config(_features.Config):
-    """Precision and recall against the first items of the training split."""
+    """Precision and recall against items spread over the training split."""
 
     k: int = Field(3, ge=1)
     """Which neighbour a ball reaches to."""
