@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from di4c_cli.core.component import Config, section
+from di4c_cli.core.component import Config, Distinct, section
 from di4c_cli.core.guidance import Config as Guidance
 from di4c_cli.core.hand_over import Config as HandOver
 from di4c_cli.core.optimisation import Config as Train
@@ -42,7 +42,7 @@ class PreviewSettings(Config):
 
     every: int = Field(250, ge=0)
     """Training steps between previews; 0 for none."""
-    steps: list[Steps] = Field([1, 2, 4], min_length=1)
+    steps: Annotated[list[Steps], Distinct] = Field([1, 2, 4], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(16, ge=1)
     """Samples of each model and K."""
@@ -51,13 +51,13 @@ class PreviewSettings(Config):
 class EvalSettings(Config):
     """What `di4c eval` compares unless told otherwise."""
 
-    steps: list[Steps] = Field([1, 2, 4, 8], min_length=1)
+    steps: Annotated[list[Steps], Distinct] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of sampling steps K."""
     num: int = Field(2000, ge=1)
     """Samples of each model, K and seed."""
-    seeds: list[Seed] = Field([0], min_length=1)
+    seeds: Annotated[list[Seed], Distinct] = Field([0], min_length=1)
     """Sampling seeds."""
-    models: list[Literal["teacher", "student", "hybrid"]] = Field(
+    models: Annotated[list[Literal["teacher", "student", "hybrid"]], Distinct] = Field(
         ["teacher", "student", "hybrid"], min_length=1
     )
     """Which models stand side by side."""
@@ -65,7 +65,7 @@ class EvalSettings(Config):
     """The hybrid's share of last calls made by the teacher (rounded, at least one, at most K - 1)."""
     batch_size: int = Field(500, ge=1)
     """Samples drawn at a time."""
-    guidance: list[Annotated[float, Field(ge=0)]] = Field([], max_length=16)
+    guidance: Annotated[list[Annotated[float, Field(ge=0)]], Distinct] = Field([], max_length=16)
     """Guidance weights to compare; none: the recipe's own."""
 
 

@@ -1,6 +1,7 @@
 """Arguments and options that commands share, and how recipe overrides get past the option parser."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Annotated
@@ -75,6 +76,7 @@ def number_list(option: str, text: str | None, *, at_least: int) -> list[int] | 
         raise UsageError(f"{option} {text}: not a list of whole numbers", f"write {option} 1,2,4") from None
     if not at_least <= min(numbers) <= max(numbers) < 2**63:
         raise UsageError(f"{option} {text}: numbers begin at {at_least}, and end below 2^63")
+    _refuse_twice(option, text, numbers)
     return numbers
 
 
@@ -88,6 +90,7 @@ def weight_list(option: str, text: str | None) -> list[float] | None:
         weights = [-1.0]
     if not all(0 <= weight < float("inf") for weight in weights):
         raise UsageError(f"{option} {text}: not a list of numbers from 0 on", f"write {option} 0,1,2.5")
+    _refuse_twice(option, text, weights)
     return weights
 
 
@@ -101,16 +104,27 @@ def temperature_list(option: str, text: str | None) -> list[float] | None:
 
 def choice_list(option: str, text: str | None, choices: Sequence[str]) -> list[str] | None:
     """`a,b` as words that are among the choices."""
-    words = word_list(text)
+    words = word_list(option, text)
     for word in words or []:
         if word not in choices:
             raise UsageError(f"{option} {word}: unknown", f"one or more of {', '.join(choices)}")
     return words
 
 
-def word_list(text: str | None) -> list[str] | None:
+def word_list(option: str, text: str | None) -> list[str] | None:
     """`a,b` as words."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    if text is None:
+        return None
+    words = [part.strip() for part in text.split(",") if part.strip()]
+    _refuse_twice(option, text, words)
+    return words
+
+
+def _refuse_twice(option: str, text: str, values: Sequence[object]) -> None:
+    """What is drawn twice alike, such as the same seed, would count as two independent draws."""
+    value, times = Counter(values).most_common(1)[0] if values else (None, 0)
+    if times > 1:
+        raise UsageError(f"{option} {text}: {value} stands there {times} times", "once is enough")
 
 
 def _checked_device(value: str) -> str:

@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 CORE = "di4c_cli.core"
@@ -30,6 +30,17 @@ class Config(BaseModel):
     def kind(self) -> str:
         """The name a recipe uses: the name of the file that defines this class."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    twice = next((value for number, value in enumerate(values) if value in values[:number]), None)
+    if twice is not None:
+        raise PydanticCustomError("twice", "holds {value} more than once", {"value": twice})
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+"""Marks a list whose entries differ: what is drawn twice alike would count as two independent draws."""
 
 
 def installed(package: str) -> bool:

@@ -14,12 +14,15 @@ from pydantic import Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.component import Distinct
 
 
 class Config(_Config):
     """How it is found out, at the end of a distillation, who makes each call."""
 
-    steps: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32], min_length=1, max_length=64)
+    steps: Annotated[list[Annotated[int, Field(ge=1)]], Distinct] = Field(
+        [1, 2, 4, 8, 16, 32], min_length=1, max_length=64
+    )
     """Numbers of steps K that are looked at; any other K goes by the nearest of them."""
     num: int = Field(400, ge=2)
     """Held-out items."""
