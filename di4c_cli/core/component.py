@@ -8,12 +8,48 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    SerializeAsAny,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
 CORE = "di4c_cli.core"
+
+
+def _no_stand_in(error: Literal["int_type", "float_type"], value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError(error)
+    return value
+
+
+_NUMBERS = {"int": partial(_no_stand_in, "int_type"), "float": partial(_no_stand_in, "float_type")}
+
+
+def _plain_numbers(schema: Any, section: Any) -> Any:
+    """A pydantic schema in which neither a truth value nor a text passes for a number.
+
+    Pydantic would read `steps = true` as one step. Its own strict mode also refuses 1e3 for 1000, and a list
+    for a pair, as which TOML and JSON have them. Sections within this one have seen to it themselves.
+    """
+    if isinstance(schema, list | tuple):
+        return type(schema)(_plain_numbers(part, section) for part in schema)
+    if not isinstance(schema, dict) or (schema.get("type") == "model" and schema["cls"] is not section):
+        return schema
+    if schema.get("type") in _NUMBERS:
+        return core_schema.no_info_before_validator_function(_NUMBERS[schema["type"]], cast(Any, schema))
+    return {
+        key: value if key == "metadata" else _plain_numbers(value, section) for key, value in schema.items()
+    }
 
 
 class Config(BaseModel):
@@ -30,6 +66,26 @@ class Config(BaseModel):
     def kind(self) -> str:
         """The name a recipe uses: the name of the file that defines this class."""
         return type(self).__module__.rpartition(".")[2]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        model = cast(dict[str, Any], handler.resolve_ref_schema(schema))
+        model["schema"] = _plain_numbers(model["schema"], source)
+        return schema
+
+
+def number_as(key: str) -> Callable[[Any], Any]:
+    """A validator of a section that a plain number stands for: the value of its key `key`."""
+
+    def table(value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {key: value}
+        if not isinstance(value, dict | Config):
+            raise PydanticCustomError("number_or_table", "Input should be a number or a table")
+        return value
+
+    return table
 
 
 def _distinct(values: list[Any]) -> list[Any]:

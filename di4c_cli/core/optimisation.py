@@ -5,11 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.component import number_as
 from di4c_cli.core.schedule import LearningRate
 
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
-def _number_is_peak(value: Any) -> Any:
-    return {"peak": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+def _false_is_none(value: Any) -> Any:
+    return 0.0 if value is False else value
 
 
 class Config(_Config):
@@ -31,7 +34,7 @@ class Config(_Config):
     compile: bool = False
     """Compile the networks' bodies (torch.compile); what cannot be compiled runs as it is."""
     lr: Annotated[
-        LearningRate, BeforeValidator(_number_is_peak, json_schema_input_type=LearningRate | float)
+        LearningRate, BeforeValidator(number_as("peak"), json_schema_input_type=LearningRate | float)
     ] = LearningRate()
     """Learning rate; a plain number is the peak of a cosine."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -44,8 +47,10 @@ class Config(_Config):
     """Steps after which the student's weights become the teacher's (SDTT's rounds); 0: never."""
     clip: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 for no clipping."""
-    ema: float = Field(0.998, ge=0, lt=1)
-    """Decay of the weight average that is sampled from."""
+    ema: Annotated[
+        _Decay, BeforeValidator(_false_is_none, json_schema_input_type=_Decay | Literal[False])
+    ] = 0.998
+    """Decay of the weight average that is sampled from; false: no average, as with 0."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of data order, times, noise and initial weights."""
     log_every: int = Field(20, ge=1)

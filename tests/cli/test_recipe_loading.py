@@ -61,6 +61,44 @@ betas = "b"
     ]
 
 
+def test_truth_values_and_texts_are_no_numbers(schema, write):
+    path = write("""\
+process = { kind = "alpha", rate = "2" }
+losses = [{ kind = "beta", width = true }]
+steps = [1, true]
+step = [0.1, "0.2"]
+[train]
+steps = "8"
+clip = false
+lr = { peak = true }
+""")
+    assert errors(path) == [
+        'mine.toml:1: process.rate: should be a valid number, not "2"',
+        "mine.toml:2: losses.0.width: should be a valid integer, not true",
+        "mine.toml:3: steps.1: should be a valid integer, not true",
+        'mine.toml:4: step.1: should be a valid number, not "0.2"',
+        'mine.toml:6: train.steps: should be a valid integer, not "8"',
+        "mine.toml:7: train.clip: should be a valid number, not false",
+        "mine.toml:8: train.lr.peak: should be a valid number, not true",
+    ]
+    whole = recipe_file.load(write('process.kind = "alpha"\nlosses = [{ kind = "alpha", rate = 2 }]\n'))
+    assert whole.recipe.losses[0].rate == 2.0
+    assert recipe_file.load(whole.path, ["train.steps=1e3"]).recipe.train.steps == 1000
+
+
+def test_of_the_real_recipe_too():
+    """Also what has validators of its own around: the recipe itself, and an average that is switched off."""
+    digits = shipped.find_recipe("digits")
+    for override, told in [
+        ("threads=true", "should be a valid integer, not true"),
+        ("train.ema=true", "should be a valid number, not true"),
+        ("train.lr=fast", 'should be a number or a table, not "fast"'),
+        ("losses.0.weight=true", "should be a number or a table, not true"),
+    ]:
+        assert errors(digits, [override]) == [f"override {override}: {told}"]
+    assert recipe_file.load(digits, ["train.ema=false"]).recipe.train.ema == 0
+
+
 def test_a_union_tells_what_each_branch_wants(schema, write):
     path = write('process.kind = "alpha"\nlosses = [{ kind = "alpha" }]\nstep = "fast"\n')
     assert errors(path) == [

@@ -9,7 +9,7 @@ law at x_t, so that one pass over it serves all of them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from di4c_cli.core.component import Config as _Config
+from di4c_cli.core.component import number_as
 from di4c_cli.core.readings import Reading
 from di4c_cli.core.schedule import Course
 from di4c_cli.core.segment import Segment
@@ -88,14 +89,10 @@ class Weight(_Config):
         return w * (self.scale * self.course.at(progress))
 
 
-def _number_is_scale(value: Any) -> Any:
-    return {"scale": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 class Config(_Config, ABC):
     """What every loss is told."""
 
-    weight: Annotated[Weight, BeforeValidator(_number_is_scale, json_schema_input_type=Weight | float)] = (
+    weight: Annotated[Weight, BeforeValidator(number_as("scale"), json_schema_input_type=Weight | float)] = (
         Weight()
     )
     """w(t, progress); a plain number is a constant weight."""
