@@ -252,7 +252,14 @@ def rehearse(
     table = "teacher.losses" if role == "teacher" else "losses"
     with torch.no_grad():
         for number, section in enumerate(settings.losses):
-            built(loaded.path, f"{table}.{number}", lambda section=section: section.build()(segment))
+            key = f"{table}.{number}"
+            value = built(loaded.path, key, lambda section=section: section.build()(segment))
+            if getattr(value, "shape", None) != segment.t.shape:
+                given = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+                raise RecipeError(
+                    f"{loaded.path}: {key}: {section.kind} gives {given} for a batch of one data point",
+                    "a loss is one value a data point, of shape (B,), neither their sum nor their mean",
+                )
     if role == "student":  # is evaluated at the end
         built(loaded.path, "metrics", lambda: fitting(loaded.recipe.metrics, house.codec, data))
 

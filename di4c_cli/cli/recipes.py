@@ -107,5 +107,8 @@ def cp(
 def schema(json: arguments.Json = False) -> None:
     """The JSON schema of recipe files, for editors (always JSON, with or without --json)."""
     from di4c_cli import recipe_file
+    from di4c_cli.core.progress import reporting
 
-    console.print_json(recipe_file.json_schema())
+    with reporting(remark=console.narrate):
+        found = recipe_file.json_schema()
+    console.print_json(found)

@@ -114,7 +114,7 @@ def config_class(folder: str, kind: object) -> type[Config]:
     """The `Config` of one kind; imports that file only.
 
     Raises:
-        PydanticCustomError: unknown kind, with the known ones and the nearest.
+        PydanticCustomError: unknown kind, with the known ones and the nearest; or a file that is no kind.
     """
     known = kinds(folder)
     if kind not in known:
@@ -124,7 +124,19 @@ def config_class(folder: str, kind: object) -> type[Config]:
             "unknown_kind", "unknown kind '{kind}'; expected one of {known}{guess}",
             {"kind": str(kind), "known": ", ".join(known), "guess": guess},
         )  # fmt: skip
-    return importlib.import_module(f"{CORE}.{folder}.{kind}").Config
+    name = f"{CORE}.{folder}.{kind}"
+    try:
+        found = getattr(importlib.import_module(name), "Config", None)
+        told = "has no class Config"
+    except Exception as error:  # a file that somebody is writing may fail in any way
+        found, told = None, f"{type(error).__name__}: {error}".splitlines()[0]
+    if not (isinstance(found, type) and issubclass(found, Config)):
+        spec = importlib.util.find_spec(name)
+        raise PydanticCustomError(
+            "broken_kind", "kind '{kind}' cannot be used: {file}: {told}",
+            {"kind": str(kind), "file": str(spec and spec.origin), "told": told},
+        )  # fmt: skip
+    return found
 
 
 def _validated(folder: str, value: Any) -> Any:

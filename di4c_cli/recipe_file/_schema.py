@@ -4,8 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticCustomError
 
 from di4c_cli.core.component import Config, config_class, kinds
+from di4c_cli.core.progress import remark
 from di4c_cli.recipe_file._walk import Slot, field_slot
 
 _DEFINITIONS = "#/$defs/"
@@ -52,7 +54,8 @@ def _reachable(
     for info in model.model_fields.values():
         slot: Slot | None = field_slot(info)
         for folder in _folders(slot):
-            folders.setdefault(folder, {kind: config_class(folder, kind) for kind in kinds(folder)})
+            if folder not in folders:
+                folders[folder] = _members(folder)
             for member in folders[folder].values():
                 _reachable(member, folders, found)
         while slot:
@@ -60,6 +63,17 @@ def _reachable(
                 _reachable(member, folders, found)
             slot = slot.item
     return list(found)
+
+
+def _members(folder: str) -> dict[str, type[Config]]:
+    """The kinds of a component folder; one that cannot be imported is left out, with a remark."""
+    found = {}
+    for kind in kinds(folder):
+        try:
+            found[kind] = config_class(folder, kind)
+        except PydanticCustomError as error:
+            remark(f"left out of the schema: {error.message()}")
+    return found
 
 
 def _folders(slot: Slot | None) -> list[str]:

@@ -93,8 +93,8 @@ def schema(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recipe_file, "Recipe", Recipe)
     yield Recipe
-    for kind in KINDS:
-        sys.modules.pop(f"di4c_cli.core.fakes.{kind}", None)
+    for name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from di4c_cli import recipe_file, shipped
+from di4c_cli.core.progress import reporting
 from di4c_cli.errors import CheckpointError, RecipeError
 from di4c_cli.runs import RunDirectory, Status
 
@@ -110,6 +111,28 @@ def test_numbers_that_json_has_no_word_for(schema, write):
     """Checkpoints tell the recipe in JSON."""
     path = write('process.kind = "alpha"\nlosses = [{ kind = "alpha" }]\ntrain.clip = inf\n')
     assert errors(path) == ["mine.toml:3: train.clip: should be a finite number, not Infinity"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Settings = None\n", "has no class Config"),
+        ("class Config: ...\n", "has no class Config"),
+        ("import nothing_of_that_name\n", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("def build(:\n", "SyntaxError: invalid syntax (broken.py, line 1)"),
+    ],
+)
+def test_a_file_that_is_no_kind_is_named_and_spoils_nothing_else(schema, write, tmp_path, text, told):
+    (tmp_path / "fakes" / "broken.py").write_text(text)
+    what = f"kind 'broken' cannot be used: {tmp_path}/fakes/broken.py: {told}"
+    path = write('process.kind = "alpha"\nlosses = [{ kind = "broken", rate = 1 }]\n')
+    assert errors(path) == [f"mine.toml:2: losses.0.kind: {what}"]
+    assert recipe_file.load(path, ["losses.0.kind=alpha"]).recipe.losses[0].kind == "alpha"
+    remarks = []
+    with reporting(remark=remarks.append):
+        definitions = recipe_file.json_schema()["$defs"]
+    assert remarks == [f"left out of the schema: {what}"]
+    assert {"fakes: alpha", "fakes: beta"} <= {part.get("title") for part in definitions.values()}
 
 
 def test_missing_sections(schema, write):

@@ -122,6 +122,31 @@ def test_one_line_with_the_place_and_a_hint(program, line, told):
 
 
 @pytest.mark.parametrize(
+    ("value", "told"),
+    [("loss.mean()", "gives () for"), ("loss[:, None]", "gives (1, 1) for"), ("None", "gives NoneType for")],
+)
+def test_a_loss_of_another_shape_is_found_before_there_is_a_run(program, value, told):
+    """A mean would be trained on, with the weights of all times mixed up."""
+    prelude = f"""
+from di4c_cli.core.losses import datapoint
+build = datapoint.Config.build
+def changed(self):
+    def value(segment):
+        loss = build(self)(segment)
+        return {value}
+    return value
+datapoint.Config.build = changed
+"""
+    for command in (["distill", "digits"], ["distill", "digits", "--dry-run"]):
+        outcome = program(*command, prelude=prelude)
+        assert outcome.code == 2
+        (complaint,) = outcome.complaint
+        assert "losses.1: datapoint " + told in complaint
+        assert "of shape (B,)" in complaint
+    assert not program.runs.exists()
+
+
+@pytest.mark.parametrize(
     ("file", "told"),
     [
         ("syntax.toml", ["syntax.toml:2: Invalid value"]),
