@@ -55,6 +55,22 @@ def planned(path: Path, axes: Sequence[Axis], overrides: Sequence[str], name: st
     return cells
 
 
+def refuse_mistakes(cells: Sequence[Cell]) -> None:
+    """A setting of which no cell has a recipe is mistyped; it is found before hours went into the others.
+
+    Others fit with some settings and not with others: those cells are listed with the reason.
+
+    Raises:
+        RecipeError: of such a setting.
+    """
+    fits = {
+        setting for cell in cells if not isinstance(cell.loaded, RecipeError) for setting in cell.settings
+    }
+    for cell in cells:
+        if isinstance(cell.loaded, RecipeError) and not fits.issuperset(cell.settings):
+            raise cell.loaded
+
+
 def _named(name: str, settings: Sequence[Setting]) -> str:
     return "-".join([name, *(setting.slug for setting in settings if setting.overrides)])
 

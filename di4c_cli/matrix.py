@@ -12,7 +12,7 @@ from typing import Any
 
 from di4c_cli import pipeline, recipe_file
 from di4c_cli.axes import Axis
-from di4c_cli.cells import Cell, planned, refuse_changes
+from di4c_cli.cells import Cell, planned, refuse_changes, refuse_mistakes
 from di4c_cli.errors import Di4CError, Interrupted, NonFiniteLossError, RecipeError, UsageError
 from di4c_cli.files import write_text_atomic, writing_to
 from di4c_cli.grid import write_grid
@@ -45,15 +45,15 @@ def matrix(
         figure: what the table and the picture show; None: the first figure of the first metric.
 
     Raises:
+        RecipeError: a setting that no recipe can have.
         Di4CError: no cell can be made (the error of the first), or something else than the cell is wrong.
         Interrupted: a signal came; everything is kept.
     """
     if not axes:
         raise UsageError("di4c matrix: over what?", "as in --over network.width=64,128")
     cells = planned(path, axes, overrides, name)
+    refuse_mistakes(cells)
     recipes = [cell.loaded for cell in cells if isinstance(cell.loaded, recipe_file.LoadedRecipe)]
-    if not recipes:
-        raise next(cell.loaded for cell in cells if isinstance(cell.loaded, RecipeError))
     folder = out or runs_root() / path.stem / name
     if RunDirectory.is_run(folder):
         raise UsageError(f"{folder}: is a run", "choose another --name")

@@ -18,14 +18,15 @@ def runs(program, recipe):
 
 
 def test_cells_are_made_once_and_what_does_not_fit_is_told(program):
-    over = ["--over", "process.schedule=linear,nonsense", "--over", "train.seed=0,1"]
+    misfit = "misfit: process.kind=uniform"  # the student needs a mask
+    over = ["--over", f"process.schedule=linear; {misfit}", "--over", "train.seed=0,1"]
     made = program.ok("matrix", "toy", *TOY, *over, "--json").json
     assert [cell["settings"] for cell in made["cells"]] == [
-        [schedule, seed] for schedule in ("linear", "nonsense") for seed in ("0", "1")
+        [schedule, seed] for schedule in ("linear", "misfit") for seed in ("0", "1")
     ]
     assert ["rows" in cell for cell in made["cells"]] == [True, True, False, False]
     assert {row["model"] for row in made["cells"][0]["rows"]} == {"teacher", "student"}
-    assert "nonsense" in made["cells"][2]["reason"]
+    assert "needs a process with a mask" in made["cells"][2]["reason"]
     assert made["figure"] == "tv"
     before = runs(program, "toy")
     assert {run.name for run in before} == {"matrix-linear-0", "matrix-linear-1"}
@@ -156,6 +157,8 @@ def test_diverging_cells_are_told_and_their_teacher_is_tried_once(program):
 def test_what_is_wrong_is_found_before_anything_is_made(program):
     for code, last, over in [
         (2, "nonsense", ["--over", "process.schedule=nonsense"]),
+        (2, "nonsense", ["--over", "process.schedule=linear,nonsense", "--over", "train.seed=0,1"]),
+        (2, "should be a valid integer", ["--over", "train.seed=0,1", "--over", "network.width=8,abc"]),
         (2, "--figure fid", ["--over", "network.depth=2,3", "--figure", "fid"]),
         (2, "over what", []),
         (2, "not an override", ["--over", "process.schedule"]),
