@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from di4c_cli.cli import console
+from di4c_cli.cli.runs import told
 from di4c_cli.errors import UsageError
 from di4c_cli.runs import ROLES, RunDirectory, runs_root
 
@@ -24,17 +26,25 @@ def monitor(
         Path | None, typer.Option(metavar="DIR", help="Where the runs are ($DI4C_RUNS, else checkpoints).")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as plain text and exit.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --once: the runs' facts in place of the frame.")
+    ] = False,
 ) -> None:
     """Watch runs: curves, live samples, comparisons. Read-only; h tells the keys."""
+    if json and not once:
+        raise UsageError("monitor --json: goes with --once", "write --once --json")
     if not once and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("monitor: needs a terminal", "--once prints one frame as text")
     folder = root or runs_root()
     runs = tuple(_resolve(text, folder, wait=not once) for text in run or ())
+    chosen = runs or tuple(RunDirectory.find_all(folder)[-1:])
+    if json:
+        console.print_json([told(found) for found in chosen])
+        return
 
     from di4c_cli.tui.app import MonitorApp
     from di4c_cli.tui.settings import Settings
 
-    chosen = runs or tuple(RunDirectory.find_all(folder)[-1:])
     if once:
         app = MonitorApp(folder, chosen, plain=True, settings=Settings())
     else:

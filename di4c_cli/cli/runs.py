@@ -41,18 +41,7 @@ def runs(ctx: typer.Context, json: arguments.Json = False) -> None:
 def show(run: arguments.Run, json: arguments.Json = False) -> None:
     """State, checkpoints, previews and last figures of one run."""
     found = RunDirectory.resolve(run)
-    status = found.status()
-    last: dict[str, Any] = {}
-    for row in found.metrics():
-        last |= row
-    facts = {
-        **_summary(found),
-        "status": asdict(status),
-        "checkpoints": [str(path) for path in found.checkpoints()],
-        "final": str(found.final) if found.final.is_dir() else None,
-        "samples": [str(path) for path in found.samples()],
-        "last": last,
-    }
+    status, facts = found.status(), told(found)
     if json:
         console.print_json(facts)
         return
@@ -64,8 +53,23 @@ def show(run: arguments.Run, json: arguments.Json = False) -> None:
     shown["updated"] = f"{age(facts['updated'])} ago"
     shown["checkpoint"] = facts["final"] or (facts["checkpoints"] or ["none yet"])[-1]
     shown["previews"] = (facts["samples"] or ["none yet"])[-1]
-    figures = {key: value for key, value in last.items() if key not in ("step", "time", "elapsed")}
+    figures = {key: value for key, value in facts["last"].items() if key not in ("step", "time", "elapsed")}
     console.print_facts(shown | figures)
+
+
+def told(run: RunDirectory) -> dict[str, Any]:
+    """Everything about a run, as `runs show --json` tells it."""
+    last: dict[str, Any] = {}
+    for row in run.metrics():
+        last |= row
+    return {
+        **_summary(run),
+        "status": asdict(run.status()),
+        "checkpoints": [str(path) for path in run.checkpoints()],
+        "final": str(run.final) if run.final.is_dir() else None,
+        "samples": [str(path) for path in run.samples()],
+        "last": last,
+    }
 
 
 @app.command()

@@ -41,6 +41,7 @@ def runs():
         "runs show latest",
         "runs diff toy/teacher-1 toy/student-1",
         "runs export latest --csv out.csv",
+        "monitor --once",
         "doctor",
     ],
 )
@@ -50,6 +51,16 @@ def test_json_is_exactly_one_document(run, runs, command, tmp_path, monkeypatch)
     assert result.exit_code == 0, result.output
     json.loads(result.stdout)
     assert result.stderr == ""
+
+
+def test_the_monitor_tells_what_runs_show_tells(run, runs):
+    asked = json.loads(run("monitor", "toy/teacher-1", "latest", "--once", "--json").stdout)
+    assert [told["role"] for told in asked] == ["teacher", "student"]
+    shown = json.loads(run("runs", "show", runs[1].path.absolute(), "--json").stdout)
+    assert asked[1] == json.loads(run("monitor", "--once", "--json").stdout)[0] == shown
+    refused = run("monitor", "--json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == "monitor --json: goes with --once (write --once --json)\n"
 
 
 def test_recipes_are_listed_with_their_titles(run):
