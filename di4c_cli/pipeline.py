@@ -107,7 +107,7 @@ def sample(
         raise UsageError(f"--teacher-steps {teacher_steps}: not between 0 and --steps {steps}")
     model = "hybrid" if teacher_steps and found.role == "student" else found.role
     target = Path(out) if out else Path("samples") / f"{found.name}-{model}-{steps}"
-    write = writer_for(house.codec, format, target, grid=grid)
+    write = writer_for(house.codec, format, target, grid=grid, replace=out is None)
     asks_teacher = teacher_steps or handed_over(found.recipe.sampler.by_teacher, steps)
     needed = {found.role, "teacher" if asks_teacher else found.role}
     models = load_models(found, house, where, needed=needed, weights=weights, dtype=dtype)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,13 @@ def write_images(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) 
         save_image(image, path)
     write_grid(codec, tokens, out / "grid.png")
     return [*files, out / "grid.png"]
+
+
+def remove_surplus(out: Path, files: list[Path]) -> None:
+    """Remove what an earlier drawing of more images left in the same folder: `NNNNN.png` that are not new."""
+    for path in out.glob("*.png"):
+        if re.fullmatch(r"\d{5,}", path.stem) and path not in files:
+            path.unlink()
 
 
 def write_npz(codec: Codec, tokens: Tensor, label: Tensor | None, out: Path) -> list[Path]:
@@ -111,12 +119,13 @@ PICTURES: dict[str, Callable[[Codec, Tensor, Path], Any]] = {"image": write_grid
 
 
 def writer_for(
-    codec: Codec, name: str | None, out: Path, *, grid: bool = False
+    codec: Codec, name: str | None, out: Path, *, grid: bool = False, replace: bool = False
 ) -> Callable[[Tensor, Tensor | None], list[Path]]:
     """What writes tokens and labels: in the format named, else that of `out`'s suffix, else the noun's first.
 
     Args:
         grid: one picture of them all beside it, where the data has one and the format draws none itself.
+        replace: `out` is ours, and holds the images of one drawing alone.
 
     Raises:
         UsageError: this data has no such format; later on, `out` cannot be written.
@@ -134,6 +143,8 @@ def writer_for(
     def written(tokens: Tensor, label: Tensor | None) -> list[Path]:
         with writing_to(out):
             files = write(codec, tokens, label, out)
+            if replace and name == "png":
+                remove_surplus(out, files)
             if grid and draw_all is not None and name != "png":
                 files.append(out.with_suffix(".png") if out.suffix else out / "grid.png")
                 draw_all(codec, tokens, files[-1])

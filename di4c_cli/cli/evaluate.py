@@ -60,7 +60,11 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for results.json, results.md and frontier.png.", show_default=False),
+        typer.Option(
+            help="Folder for results.json, results.md and frontier.png; default: eval/ of the run, in place "
+            "of what is there.",
+            show_default=False,
+        ),
     ] = None,
     device: arguments.Device = "auto",
     nproc: arguments.Nproc = 1,

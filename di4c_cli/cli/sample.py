@@ -36,7 +36,10 @@ def sample(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder or file to write; default: below samples/.", show_default=False),
+        typer.Option(
+            help="Folder or file to write; default: samples/<recipe>-<model>-<K>, of the last drawing alone.",
+            show_default=False,
+        ),
     ] = None,
     format: Annotated[
         Literal["png", "npz", "txt", "jsonl", "smi"] | None,

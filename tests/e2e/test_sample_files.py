@@ -140,6 +140,19 @@ def test_the_json_document(beside, source, options, model, steps):
     assert told == expected | {"files": files}
 
 
+def test_the_default_folder_holds_one_drawing_alone(beside):
+    """But a folder that somebody chose is theirs, and so are files of other names."""
+    names = {}
+    for options in ([], ["--out", "chosen"]):
+        sampled(beside, "digits/student-1", "--steps", 5, "--num", 3, "--seed", 0, *options)
+        folder = beside.home / (options[1] if options else "samples/digits-student-5")
+        (folder / "00002-mine.png").touch()
+        sampled(beside, "digits/student-1", "--steps", 5, "--num", 2, "--seed", 7, *options)
+        names[folder.name] = sorted(path.name for path in folder.iterdir())
+    kept = ["00000.png", "00001.png", "00002-mine.png", "grid.png"]
+    assert names == {"digits-student-5": kept, "chosen": sorted([*kept, "00002.png"])}
+
+
 def test_people_get_paths_on_stdout_and_the_story_on_stderr(beside):
     outcome = beside.ok("sample", "toy", *FEW, "--out", "x.txt")
     assert outcome.out == "x.txt\n"
