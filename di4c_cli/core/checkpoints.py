@@ -9,10 +9,9 @@ against its own. README.md is for people, who may edit it: nothing reads it, and
 
 import errno
 import hashlib
-import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,8 +35,8 @@ __all__ = ["read_config"]
 
 TRAINING = "training.safetensors"
 OWN_SIZES = "use the [network] and [codec] it was trained with, or train anew"
-SPARE = 100
-"""Tensors that may be made and replaced while a module is built, beside twice those that it keeps."""
+SPARE, SPARE_NUMBERS = 100, 10**7
+"""What a module may make while it is built beyond a multiple of what its file has: small ones differ more."""
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -156,8 +155,8 @@ def load_weights(module: nn.Module, folder: Path, weights: str = "ema") -> None:
 def loaded(build: Callable[[], Built], folder: Path, weights: str = "ema") -> Built:
     """What `build` builds, with weights as in `load_weights`.
 
-    The sizes to build may be those of a foreign config.json. So only shapes are made of them first (on the
-    device `meta`), and hardly more than the file has; memory is taken where they are those of the file.
+    The sizes to build may be those of a foreign config.json: what becomes far larger than the file is not
+    built to its end.
 
     Raises:
         CheckpointError: with the difference.
@@ -165,25 +164,31 @@ def loaded(build: Callable[[], Built], folder: Path, weights: str = "ema") -> Bu
     name = _file_of(folder, weights)
     given = read_tensors(folder, name)
     try:
-        with torch.device("meta"), _at_most(SPARE + 2 * len(given)):
-            outline = build().state_dict()
-    except (RuntimeError, OverflowError, MemoryError) as error:  # no tensor can be that large
+        with _not_larger_than(given):
+            module = build()
+    except (RuntimeError, OverflowError, MemoryError) as error:  # also: no tensor can be that large
         what, _, _ = str(error).partition("\n")
         raise CheckpointError(f"{folder / name}: made for another network: {what}", OWN_SIZES) from None
-    check_names_and_shapes(given, {key: p.shape for key, p in outline.items()}, folder / name)
-    module = build()
+    check_names_and_shapes(given, {key: p.shape for key, p in module.state_dict().items()}, folder / name)
     module.load_state_dict(given)
     return module
 
 
 @contextmanager
-def _at_most(number: int) -> Iterator[None]:
-    """Within, a module of more tensors is not built to its end: RuntimeError."""
-    made = itertools.count()
+def _not_larger_than(given: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within, a module with far more parameters, or with far larger ones, is a RuntimeError.
+
+    Modules make a parameter before they fill it, and an empty tensor takes no memory yet: so sizes are looked
+    at first, without the second that the device `meta` costs each process.
+    """
+    left = {"tensors": SPARE + 2 * len(given), "numbers": SPARE_NUMBERS + 4 * _numbers(given.values())}
 
     def count(module: nn.Module, name: str, value: Tensor | None) -> None:
-        if next(made) >= number:
-            raise RuntimeError("it has many more tensors than the file")
+        left["tensors"] -= 1
+        left["numbers"] -= _numbers([] if value is None else [value])
+        for what, number in left.items():
+            if number < 0:
+                raise RuntimeError(f"it has many more {what} than the file")
 
     hooks = [
         register_module_parameter_registration_hook(count),
@@ -194,6 +199,10 @@ def _at_most(number: int) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _numbers(tensors: Iterable[Tensor]) -> int:
+    return sum(value.numel() for value in tensors)
 
 
 def _file_of(folder: Path, weights: str) -> str:

@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-COUNTED = "cpu"  # also where a model is built for its shapes alone, on the device `meta`
-
 
 @dataclass(frozen=True)
 class Windows:
@@ -56,13 +54,16 @@ def tiled(shape: tuple[int, ...], size: tuple[int, ...], shift: tuple[int, ...])
     if len(size) != len(sides) or any(n > side for n, side in zip(size, sides, strict=True)):
         raise ValueError(f"a window of {_times(size)} does not fit positions of {_times(sides)}")
     starts = [range(-back, side, n) for side, n, back in zip(sides, size, shift, strict=True)]
-    position = torch.arange(math.prod(shape), device=COUNTED).view(channels, *sides)
+    position = torch.arange(math.prod(shape)).view(channels, *sides)
     members = []
     for corner in itertools.product(*starts):
         offsets = itertools.product(range(channels), *[range(n) for n in size])
         members.append([_at(position, corner, offset) for offset in offsets])
-    rows = torch.tensor([row for row in members if any(at >= 0 for at in row)], device=COUNTED)
-    window, place = torch.empty(2, position.numel(), dtype=torch.long, device=COUNTED)
+    rows = torch.tensor([row for row in members if any(place >= 0 for place in row)])
+    window, place = (
+        torch.empty(position.numel(), dtype=torch.long),
+        torch.empty(position.numel(), dtype=torch.long),
+    )
     w, o = (rows >= 0).nonzero(as_tuple=True)
     window[rows[w, o]], place[rows[w, o]] = w, o
     return Windows(window, place, rows)

@@ -4,8 +4,7 @@ A network is a body and a head, so that a law can be read where it matters: `hea
 into logits of those sites only. `lam (B, L)` holds L draws for each of B data points; a network is free to
 compute what does not depend on lambda once for each data point. Without lambda, L is 1.
 
-A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Network`. It builds on the
-device `meta` too, which tells the shapes of a checkpoint before memory is taken: no value may be looked at.
+A file `<kind>.py` holds `Config(networks.Config)` with `build(space, lam) -> Network`.
 """
 
 from abc import ABC, abstractmethod

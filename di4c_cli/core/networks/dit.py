@@ -68,7 +68,8 @@ class DiT(networks.Network):
         self.lam_scale = lam_scale
         cond = max(64, width // 2)
         self.table = nn.Embedding(space.num_states, width)
-        self.position = nn.Parameter(torch.randn(space.num_dims, width))
+        self.position = nn.Parameter(torch.empty(space.num_dims, width))
+        nn.init.normal_(self.position)
         self.time = nn.Sequential(nn.Linear(FEATURES, cond), nn.SiLU(), nn.Linear(cond, cond))
         self.label = nn.Embedding(space.num_classes + 1, cond) if space.num_classes else None
         self.lam_cond = nn.Linear(FEATURES, cond, bias=False) if lam else None

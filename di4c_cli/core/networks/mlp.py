@@ -60,11 +60,16 @@ class MLP(networks.Network):
         self.lam_from = lam_from
         self.lam_scale = lam_scale
         D, S = space.num_dims, space.num_states
-        self.table = nn.Parameter(torch.randn(D * S, width) / math.sqrt(D))
+        self.table = nn.Parameter(torch.empty(D * S, width))
+        with torch.no_grad():
+            self.table.normal_().div_(math.sqrt(D))
         self.label = nn.Embedding(space.num_classes + 1, width) if space.num_classes else None
-        seen = [lam_std if lam and number >= lam_from else None for number in range(depth)]
-        self.shared = Block(width, time=time, lam_std=seen[0])
-        self.blocks = nn.ModuleList(Block(width, time=time, lam_std=std) for std in seen[1:])
+
+        def block(number: int) -> Block:
+            return Block(width, time=time, lam_std=lam_std if lam and number >= lam_from else None)
+
+        self.shared = block(0)
+        self.blocks = nn.ModuleList(block(number) for number in range(1, depth))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, D * S)
 

@@ -131,4 +131,4 @@ def _num_features(network: networks.Network, members: Int[Tensor, "W n"]) -> int
     """How many numbers the network's features tell of a window."""
     with torch.no_grad():
         h = network.hidden(torch.zeros(1, network.space.num_dims, dtype=torch.long), torch.zeros(1))
-    return network.around(h, members.to(h.device)).shape[-1]
+    return network.around(h, members).shape[-1]
