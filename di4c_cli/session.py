@@ -14,7 +14,11 @@ from di4c_cli.errors import Interrupted, RunError, UsageError
 from di4c_cli.files import DISK
 from di4c_cli.runs import RunDirectory, Status
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+def stopping() -> list[signal.Signals]:
+    """Signals that stop a run. A closed terminal does (SIGHUP), unless that was to be ignored (`nohup`)."""
+    always = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    return always if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*always, signal.SIGHUP]
 
 
 def process_identity() -> dict[str, Any]:
@@ -57,7 +61,7 @@ def _locked(run: RunDirectory) -> int:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Gives a function that tells of the first Ctrl-C, SIGTERM or SIGUSR1; a second Ctrl-C stops at once.
+    """Gives a function that tells of the first signal that stops a run; a second Ctrl-C stops at once.
 
     One that came too late for what is within still stops what goes on after it.
 
@@ -77,7 +81,7 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, remember) for number in STOPPING}
+    before = {number: signal.signal(number, remember) for number in stopping()}
     try:
         yield lambda: received[0] if received else None
     finally:
@@ -96,7 +100,7 @@ def ended_by_signals() -> Iterator[None]:
     Raises:
         Interrupted: one came.
     """
-    before = {number: signal.signal(number, _end) for number in STOPPING}
+    before = {number: signal.signal(number, _end) for number in stopping()}
     try:
         yield
     finally:

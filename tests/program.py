@@ -72,7 +72,7 @@ class Program:
 
     def __call__(self, *args: object, prelude: str = "", **env: str) -> Outcome:
         """Run a command line to its end, warm; `prelude` is Python that runs first."""
-        return _warm().run([str(arg) for arg in args], self.home, self._environment(env), prelude)
+        return _warm().run([str(arg) for arg in args], self.home, self.environment(**env), prelude)
 
     def ok(self, *args: object, **env: str) -> Outcome:
         """The same for a command that must succeed."""
@@ -89,7 +89,7 @@ class Program:
         with subprocess.Popen(
             [sys.executable, *by, "-m", "di4c_cli", *(str(arg) for arg in args)],
             cwd=self.home,
-            env=self._environment(env),
+            env=self.environment(**env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,7 +111,7 @@ class Program:
         """Everything below the working directory, with its content (None for folders)."""
         return {path: path.read_bytes() if path.is_file() else None for path in self.home.rglob("*")}
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, **more: str) -> dict[str, str]:
         """One that knows nothing of the machine's own runs, data, GPU, network and terminal."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("DI4C_")}
         fixed = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TERM": "dumb"}

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -145,8 +146,7 @@ class Progress:
     ) -> None:
         self._listening.__exit__(kind, problem, trace)
         self._end_work()
-        if self._bar is not None:
-            self._bar.stop()
+        self._stop()
 
     def _hear(self, done: int, total: int, what: str) -> None:
         if self._work is None or self._work.label != what:
@@ -157,9 +157,14 @@ class Progress:
             self._end_work()
 
     def _end_work(self) -> None:
-        if self._work is not None and self._work._bar is not None:
-            self._work._bar.stop()
+        if self._work is not None:
+            self._work._stop()
         self._work = None
+
+    def _stop(self) -> None:
+        with suppress(OSError):  # the terminal was closed
+            if self._bar is not None:
+                self._bar.stop()
 
     def narrate(self, text: str) -> None:
         """A line above the bar, unless told to be quiet."""
@@ -172,7 +177,10 @@ class Progress:
         now = time.monotonic()
         self._first = self._first or (now, step)
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._draw(step, steps, row)
+            try:
+                self._draw(step, steps, row)
+            except OSError:  # the terminal was closed: the run has something to save yet
+                self.quiet = True
         elif now - self._last_line >= self.interval or step == steps:
             self._last_line = now
             left = self._seconds_left(now, step, steps)

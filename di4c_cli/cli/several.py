@@ -23,8 +23,8 @@ def wanted(nproc: int) -> bool:
 def run(nproc: int, device: str) -> None:
     """Run this command line as `nproc` processes of this machine, to their end.
 
-    Signals that stop a run go on to them, so that it saves, and so does SIGHUP, as SIGTERM; a second Ctrl-C
-    kills them. Where this process is killed, they stop as after SIGTERM.
+    Signals that stop a run go on to them, so that it saves; a second Ctrl-C kills them. Where this process
+    is killed, they stop as after SIGTERM.
 
     Raises:
         typer.Exit: with the exit code of the process that failed first; of one that was killed, 128 + signal.
@@ -36,14 +36,13 @@ def run(nproc: int, device: str) -> None:
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as run_together
 
-    from di4c_cli.session import STOPPING
+    from di4c_cli.session import stopping
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our processes tell what is wrong
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ[launch.LAUNCHER] = str(os.getpid())
     forward = _Forward()
-    numbers = [number for number in (*STOPPING, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, forward) for number in numbers}
+    before = {number: signal.signal(number, forward) for number in stopping()}
     # Signals would make the agent give the processes 30 s, and then kill them in the middle of saving.
     options = ["--standalone", f"--nproc-per-node={nproc}", "--signals-to-handle=none"]
     arguments = parse_args([*options, "-m", "di4c_cli"])
@@ -84,8 +83,7 @@ class _Forward:
         if not children:  # none yet
             raise SystemExit(128 + number)
         self.killed = self.once and number == signal.SIGINT
-        passed_on = signal.SIGTERM if number == signal.SIGHUP else number
         for child in children:
             with suppress(psutil.NoSuchProcess):  # it has just ended: a closed terminal tells all of them
-                child.send_signal(signal.SIGKILL if self.killed else passed_on)
+                child.send_signal(signal.SIGKILL if self.killed else number)
         self.once = True

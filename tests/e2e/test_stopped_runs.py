@@ -1,10 +1,16 @@
 """Runs that are killed or interrupted: nothing is lost, and resumed they end where they would have."""
 
+import fcntl
 import json
+import os
+import pty
 import random
 import signal
 import subprocess
+import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -152,6 +158,32 @@ def test_a_second_ctrl_c_stops_at_once(program):
     assert "Traceback" not in err
     assert run.status().state == "interrupted"
     assert run.checkpoints() == []
+
+
+def test_a_terminal_that_is_closed_saves_the_run(program):
+    """As where a connection breaks: there is no terminal any more to tell it to."""
+    run = RunDirectory(program.runs / "toy/student-1")
+    line = ["distill", "toy", *TINY, "train.steps=100000", "train.save_every=100000"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "di4c_cli", *line],
+        cwd=program.home,
+        env=program.environment(TERM="xterm"),
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    while last_step(run) < 60:
+        assert process.poll() is None
+        with suppress(BlockingIOError):
+            assert b"Traceback" not in os.read(ours, 2**20)
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert run.status().state == "interrupted"
+    assert run.checkpoints()[-1].name == f"step-{run.status().step}"
 
 
 def test_ctrl_c_outside_training_is_no_traceback(program):
