@@ -34,9 +34,10 @@ TINY_TEACHER = [
 ]
 
 
-def _hear_ctrl_c() -> None:
-    """A shell's background job ignores SIGINT, and so would everything that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def hear_signals() -> None:
+    """A shell's background job ignores SIGINT, one under nohup SIGHUP, and so would all that it starts."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_hear_ctrl_c,
+            preexec_fn=hear_signals,
         ) as process:
             try:
                 yield process

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from exact import DISTILL, LOG_EVERY, RUNS, SAVE_EVERY, STEPS, assert_same_run, differing
-from program import TINY, TINY_TEACHER, Program
+from program import TINY, TINY_TEACHER, Program, hear_signals
 
 from di4c_cli import pipeline, recipe_file, shipped
 from di4c_cli.core.trainer import Trainer
@@ -160,6 +160,12 @@ def test_a_second_ctrl_c_stops_at_once(program):
     assert run.checkpoints() == []
 
 
+def own_terminal() -> None:
+    """The new session's, whose end its processes hear of."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    hear_signals()
+
+
 def test_a_terminal_that_is_closed_saves_the_run(program):
     """As where a connection breaks: there is no terminal any more to tell it to."""
     run = RunDirectory(program.runs / "toy/student-1")
@@ -171,7 +177,7 @@ def test_a_terminal_that_is_closed_saves_the_run(program):
         env=program.environment(TERM="xterm"),
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=own_terminal,
     )
     os.close(theirs)
     os.set_blocking(ours, False)
