@@ -50,9 +50,8 @@ def behind(student: Float[Tensor, "N K"], teacher: Float[Tensor, "N K"], errors:
 
     A loss is spread over neighbouring calls, each of which alone would drown in the noise: it is sought as
     the span of the largest sum. Of many spans the worst is beyond two standard errors by chance in more than
-    2 % of cases: in 31 % of them for K = 32. Calls that are handed over for nothing cost nothing on average,
-    and those that are not, though the student is behind, do: a rule that allows for the number of spans left
-    students behind.
+    2 % of cases: in 31 % of them for K = 32. That is as wanted: calls that are handed over for nothing cost
+    nothing on average, and those that are not, though the student is behind, do.
 
     Args:
         student: nats of each point and call; `teacher` those of the same points on the same paths.
